@@ -1,0 +1,1 @@
+//! The Internet checksum (RFC 1071), whole, partial and incremental (RFC 1624).

@@ -1,0 +1,78 @@
+//! TCP headers, and options typed by the class of the segment they may stand on (RFC 9293 §3.1).
+
+use crate::Seq;
+use smallvec::SmallVec;
+
+/// Control bits of the TCP header, low byte (RFC 9293 §3.1).
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Flags(pub u8);
+
+#[allow(missing_docs)]
+impl Flags {
+    pub const FIN: Flags = Flags(0x01);
+    pub const SYN: Flags = Flags(0x02);
+    pub const RST: Flags = Flags(0x04);
+    pub const PSH: Flags = Flags(0x08);
+    pub const ACK: Flags = Flags(0x10);
+    pub const URG: Flags = Flags(0x20);
+    pub const ECE: Flags = Flags(0x40);
+    pub const CWR: Flags = Flags(0x80);
+}
+
+impl Flags {
+    /// Whether every bit of `other` is set.
+    pub fn has(self, other: Flags) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    /// Both sets of bits.
+    #[must_use]
+    pub fn with(self, other: Flags) -> Flags {
+        Flags(self.0 | other.0)
+    }
+}
+
+/// Timestamps option (RFC 7323 §3).
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Timestamps {
+    /// TSval.
+    pub val: u32,
+    /// TSecr.
+    pub ecr: u32,
+}
+
+/// SACK blocks, `[left, right)`; at most four fit (RFC 2018).
+pub type SackBlocks = SmallVec<[(Seq, Seq); 4]>;
+
+/// Options that may stand on a SYN or SYN+ACK.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct SynOptions {
+    /// Maximum segment size, bytes.
+    pub mss: Option<u16>,
+    /// Window scale shift, 0–14 (larger values are read as 14, RFC 7323 §2.3).
+    pub window_scale: Option<u8>,
+    /// SACK permitted.
+    pub sack_permitted: bool,
+    /// Timestamps.
+    pub timestamps: Option<Timestamps>,
+    /// Fast Open cookie (RFC 7413): empty is a request.
+    pub fast_open: Option<SmallVec<[u8; 16]>>,
+}
+
+/// Options that may stand on any other segment.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct SegmentOptions {
+    /// Timestamps.
+    pub timestamps: Option<Timestamps>,
+    /// SACK blocks.
+    pub sack: SackBlocks,
+}
+
+/// TCP's own options, typed by segment class: a window scale on data cannot be written.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Options {
+    /// Of a segment with SYN.
+    Syn(SynOptions),
+    /// Of any other segment.
+    Segment(SegmentOptions),
+}
