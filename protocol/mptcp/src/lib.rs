@@ -1,1 +1,4 @@
 //! See the crate's README.
+#![forbid(unsafe_code)]
+
+pub mod keys;
