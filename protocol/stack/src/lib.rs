@@ -1,1 +1,33 @@
-//! See the crate's README.
+//! A host without I/O: it speaks TCP and Multipath TCP to whoever sends it packets.
+//!
+//! [`Stack`] demultiplexes packets to connections, listens, keeps tokens, timers and budgets. It
+//! does no I/O, has no threads and reads no clock: packets, time and one seed are arguments.
+//!
+//! # Contract
+//! Any call that takes `&mut self` may leave something to do. After one, or after a batch:
+//! - drain [`Stack::poll_transmit`] until `None` and send what it gave;
+//! - drain [`Stack::poll_event`] until `None`;
+//! - read [`Stack::deadline`] again, and call [`Stack::on_deadline`] when it has come.
+//!
+//! The same configuration, seed and calls give the same packets, byte for byte. Input from the
+//! network never panics and never makes the stack grow beyond [`Limits`].
+#![forbid(unsafe_code)]
+
+mod config;
+mod counters;
+mod error;
+mod event;
+mod id;
+mod info;
+mod stack;
+
+pub use config::{Announcement, Config, ConnectConfig, Limits, ListenConfig, LocalAddrs};
+pub use counters::{Counter, Counters};
+pub use error::{ConnectError, FlowError, JoinError, ListenError};
+pub use event::{CloseReason, Event, PathEvent};
+pub use id::{FlowId, ListenerId, SubflowId};
+pub use info::{FlowInfo, MptcpInfo, Protocol, State, SubflowInfo};
+pub use stack::{Recv, Stack};
+
+/// Time as the stack takes it, see [`anabranch_tcp::Instant`].
+pub use anabranch_tcp::Instant;

@@ -1,0 +1,152 @@
+//! How a stack behaves.
+
+use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+/// Settings of a [`crate::Stack`]; the default suits a server behind a TUN device.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Which destination addresses are ours.
+    pub local: LocalAddrs,
+    /// Largest IP packet the device takes, bytes, 1280 or more.
+    pub mtu: u16,
+    /// Largest payload of one [`anabranch_wire::frame::Transmit`], bytes; 0 when the device does
+    /// not segment. At most 65,000: an IP packet's length field has to hold the headers too.
+    pub gso_max: u32,
+    /// Bounds on memory and numbers.
+    pub limits: Limits,
+    /// Ports for connections that name none (RFC 6056).
+    pub ephemeral: RangeInclusive<u16>,
+    /// Further addresses of this host, announced (ADD_ADDR) on each Multipath TCP connection.
+    pub announce: Vec<Announcement>,
+    /// How long TIME-WAIT lasts: twice the maximum segment lifetime (RFC 9293 §3.4.2).
+    pub time_wait: Duration,
+    /// Answer ICMP echo requests. Leave it off where another host has the same address.
+    pub icmp_echo: bool,
+    /// Resets and ICMP replies sent to strangers, at most so many a second.
+    pub reply_rate: u32,
+}
+
+/// Bounds of a stack.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Bytes for all buffers together. When they are taken, new connections are refused.
+    pub memory: usize,
+    /// Bytes of received and not yet read data per connection, out-of-order data included.
+    pub recv_buffer: usize,
+    /// Bytes of data per connection waiting to be sent or acknowledged.
+    pub send_buffer: usize,
+    /// Connections, half-open ones included.
+    pub flows: usize,
+    /// Subflows per Multipath TCP connection.
+    pub subflows: usize,
+    /// Connections remembered in TIME-WAIT; beyond, the oldest is forgotten.
+    pub time_wait: usize,
+}
+
+/// Which destination addresses are ours.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum LocalAddrs {
+    /// Whatever the device delivers.
+    Any,
+    /// These; other packets are dropped.
+    List(Vec<IpAddr>),
+}
+
+/// An address of this host that peers may join.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Announcement {
+    /// Address ID, 1–255, unique.
+    pub id: u8,
+    /// Address.
+    pub addr: IpAddr,
+    /// Port; `None` is the port of the initial subflow.
+    pub port: Option<u16>,
+}
+
+/// What [`crate::Stack::listen`] listens for.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ListenConfig {
+    /// Local address; `None` is every one.
+    pub addr: Option<IpAddr>,
+    /// Local port, not 0.
+    pub port: u16,
+    /// At most so many half-open connections, and as many waiting to be accepted.
+    pub backlog: usize,
+    /// Answer MP_CAPABLE; otherwise every connection is plain TCP.
+    pub mptcp: bool,
+}
+
+/// How [`crate::Stack::connect`] connects.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ConnectConfig {
+    /// Offer Multipath TCP.
+    pub mptcp: bool,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            local: LocalAddrs::Any,
+            mtu: 1500,
+            gso_max: 0,
+            limits: Limits::default(),
+            // RFC 6335 §6: dynamic ports.
+            ephemeral: 49152..=65535,
+            announce: Vec::new(),
+            time_wait: Duration::from_secs(60),
+            icmp_echo: false,
+            reply_rate: 1000,
+        }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            memory: 1 << 30,
+            recv_buffer: 8 << 20,
+            send_buffer: 8 << 20,
+            flows: 100_000,
+            subflows: 8,
+            time_wait: 32_768,
+        }
+    }
+}
+
+impl LocalAddrs {
+    /// Whether packets to `addr` are for us.
+    pub fn contains(&self, addr: IpAddr) -> bool {
+        match self {
+            LocalAddrs::Any => true,
+            LocalAddrs::List(list) => list.contains(&addr),
+        }
+    }
+}
+
+impl ListenConfig {
+    /// Every local address, backlog 1024, Multipath TCP.
+    pub fn port(port: u16) -> Self {
+        ListenConfig {
+            addr: None,
+            port,
+            backlog: 1024,
+            mptcp: true,
+        }
+    }
+
+    /// This address only.
+    pub fn at(addr: SocketAddr) -> Self {
+        ListenConfig {
+            addr: Some(addr.ip()),
+            ..ListenConfig::port(addr.port())
+        }
+    }
+}
+
+impl Default for ConnectConfig {
+    fn default() -> Self {
+        ConnectConfig { mptcp: true }
+    }
+}

@@ -1,0 +1,178 @@
+//! Counters, named after the kernel's MIB where it has one.
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $name:ident),* $(,)?) => {
+        /// A counter. Names that begin with `Ip`, `Icmp`, `Tcp`, `TcpExt` and `MPTcpExt` mean
+        /// what they mean in Linux's `nstat`.
+        #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+        pub enum Counter { $($(#[$doc])* $name),* }
+
+        impl Counter {
+            /// All of them, in order of display.
+            pub const ALL: &[Counter] = &[$(Counter::$name),*];
+
+            /// Its name.
+            pub fn name(self) -> &'static str {
+                match self { $(Counter::$name => stringify!($name)),* }
+            }
+        }
+    };
+}
+
+counters! {
+    /// Packets received.
+    IpInReceives,
+    /// Packets that are no well-formed IP.
+    IpInHdrErrors,
+    /// Packets to addresses that are not ours, or from addresses that no host has.
+    IpInAddrErrors,
+    /// Packets of protocols we do not speak.
+    IpInUnknownProtos,
+    /// ICMP messages received.
+    IcmpInMsgs,
+    /// ICMP messages that are malformed or concern no connection of ours.
+    IcmpInErrors,
+    /// ICMP destination unreachable received.
+    IcmpInDestUnreachs,
+    /// ICMP echo requests received.
+    IcmpInEchos,
+    /// ICMP echo replies sent.
+    IcmpOutEchoReps,
+    /// Connections opened by us.
+    TcpActiveOpens,
+    /// Connections opened by peers.
+    TcpPassiveOpens,
+    /// Connections that failed during the handshake.
+    TcpAttemptFails,
+    /// Established connections that were reset.
+    TcpEstabResets,
+    /// Segments received; a merged one counts as many as it was on the wire.
+    TcpInSegs,
+    /// Segments sent, as many as they are on the wire.
+    TcpOutSegs,
+    /// Segments retransmitted.
+    TcpRetransSegs,
+    /// Segments with malformed headers.
+    TcpInErrs,
+    /// Resets sent.
+    TcpOutRsts,
+    /// Segments with a wrong checksum.
+    TcpInCsumErrors,
+    /// SYNs dropped because the accept queue was full.
+    TcpExtListenOverflows,
+    /// SYNs to a listener dropped for whatever reason.
+    TcpExtListenDrops,
+    /// SYNs dropped because too many connections were half-open.
+    TcpExtTCPReqQFullDrop,
+    /// SYNs dropped because memory or the number of connections was at its limit.
+    TcpExtTCPBacklogDrop,
+    /// Connections that went through TIME-WAIT.
+    TcpExtTW,
+    /// TIME-WAIT ended early by a new SYN (RFC 6191).
+    TcpExtTWRecycled,
+    /// TIME-WAIT ended early because too many were remembered.
+    TcpExtTCPTimeWaitOverflow,
+    /// Version 1 MP_CAPABLE SYNs received by listeners.
+    MPTcpExtMPCapableSYNRX,
+    /// MP_CAPABLE SYNs sent.
+    MPTcpExtMPCapableSYNTX,
+    /// MP_CAPABLE SYN+ACKs received.
+    MPTcpExtMPCapableSYNACKRX,
+    /// MP_CAPABLE third ACKs received.
+    MPTcpExtMPCapableACKRX,
+    /// Accepted MP_CAPABLE, but the third ACK did not confirm: fallback.
+    MPTcpExtMPCapableFallbackACK,
+    /// Offered MP_CAPABLE, but the SYN+ACK did not confirm: fallback.
+    MPTcpExtMPCapableFallbackSYNACK,
+    /// No unused token was found: the connection is plain TCP.
+    MPTcpExtMPFallbackTokenInit,
+    /// Joins with a token that no connection has.
+    MPTcpExtMPJoinNoTokenFound,
+    /// MP_JOIN SYNs received.
+    MPTcpExtMPJoinSynRx,
+    /// MP_JOIN SYNs received with the backup flag.
+    MPTcpExtMPJoinSynBackupRx,
+    /// MP_JOIN SYNs sent.
+    MPTcpExtMPJoinSynTx,
+    /// MP_JOIN SYN+ACKs received.
+    MPTcpExtMPJoinSynAckRx,
+    /// MP_JOIN SYN+ACKs with a wrong HMAC.
+    MPTcpExtMPJoinSynAckHMacFailure,
+    /// MP_JOIN third ACKs received.
+    MPTcpExtMPJoinAckRx,
+    /// MP_JOIN third ACKs with a wrong HMAC.
+    MPTcpExtMPJoinAckHMacFailure,
+    /// Joins refused although the token was known.
+    MPTcpExtMPJoinRejected,
+    /// Infinite mappings sent.
+    MPTcpExtInfiniteMapTx,
+    /// Infinite mappings received.
+    MPTcpExtInfiniteMapRx,
+    /// ADD_ADDR received.
+    MPTcpExtAddAddr,
+    /// ADD_ADDR sent.
+    MPTcpExtAddAddrTx,
+    /// ADD_ADDR echoes received.
+    MPTcpExtEchoAdd,
+    /// ADD_ADDR echoes sent.
+    MPTcpExtEchoAddTx,
+    /// ADD_ADDR with a port received.
+    MPTcpExtPortAdd,
+    /// REMOVE_ADDR received.
+    MPTcpExtRmAddr,
+    /// REMOVE_ADDR sent.
+    MPTcpExtRmAddrTx,
+    /// MP_PRIO received.
+    MPTcpExtMPPrioRx,
+    /// MP_PRIO sent.
+    MPTcpExtMPPrioTx,
+    /// MP_FAIL received.
+    MPTcpExtMPFailRx,
+    /// MP_FAIL sent.
+    MPTcpExtMPFailTx,
+    /// MP_FASTCLOSE received.
+    MPTcpExtMPFastcloseRx,
+    /// MP_FASTCLOSE sent.
+    MPTcpExtMPFastcloseTx,
+    /// MP_TCPRST received.
+    MPTcpExtMPRstRx,
+    /// MP_TCPRST sent.
+    MPTcpExtMPRstTx,
+    /// Replies to strangers (resets, ICMP) not sent because of the rate limit.
+    RepliesSuppressed,
+    /// Calls into Multipath TCP code: none happens for a plain TCP connection.
+    MptcpCalls,
+    /// Connections looked at for transmission or for a timer: idle ones are not.
+    FlowsVisited,
+}
+
+/// The values of all counters.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Counters([u64; Counter::ALL.len()]);
+
+impl Counters {
+    /// The value of one.
+    pub fn get(&self, counter: Counter) -> u64 {
+        self.0[counter as usize]
+    }
+
+    /// Names and values, in order of display.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
+        Counter::ALL.iter().map(|&c| (c.name(), self.get(c)))
+    }
+
+    pub(crate) fn add(&mut self, counter: Counter, n: u64) {
+        let value = &mut self.0[counter as usize];
+        *value = value.wrapping_add(n);
+    }
+
+    pub(crate) fn inc(&mut self, counter: Counter) {
+        self.add(counter, 1);
+    }
+}
+
+impl Default for Counters {
+    fn default() -> Self {
+        Counters([0; Counter::ALL.len()])
+    }
+}

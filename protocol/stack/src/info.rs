@@ -1,0 +1,124 @@
+//! What `ss` and applications can see of a connection.
+
+use crate::id::{FlowId, SubflowId};
+use anabranch_tcp::Instant;
+use std::fmt;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// A connection as it is now.
+#[derive(Clone, Debug)]
+pub struct FlowInfo {
+    /// Its handle.
+    pub id: FlowId,
+    /// Plain TCP or Multipath TCP.
+    pub protocol: Protocol,
+    /// State as the application sees it; of Multipath TCP, at the data level.
+    pub state: State,
+    /// Local address and port of the initial subflow.
+    pub local: SocketAddr,
+    /// Remote address and port of the initial subflow.
+    pub remote: SocketAddr,
+    /// When the first SYN was received or sent.
+    pub opened: Instant,
+    /// Bytes handed to [`crate::Stack::send`] and acknowledged by the peer.
+    pub bytes_sent: u64,
+    /// Bytes received in order.
+    pub bytes_received: u64,
+    /// Bytes waiting to be sent or acknowledged.
+    pub send_queue: usize,
+    /// Bytes waiting for the application.
+    pub recv_queue: usize,
+    /// The TCP connections it consists of; exactly one for plain TCP.
+    pub subflows: Vec<SubflowInfo>,
+}
+
+/// Which protocol a connection speaks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Protocol {
+    /// Plain TCP from the start.
+    Tcp,
+    /// Multipath TCP.
+    Mptcp(MptcpInfo),
+}
+
+/// What is particular to a Multipath TCP connection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct MptcpInfo {
+    /// Version of the protocol: 0 or 1.
+    pub version: u8,
+    /// Token by which the peer joins.
+    pub local_token: u32,
+    /// Token by which we join; `None` until the peer's key is known.
+    pub remote_token: Option<u32>,
+    /// Checksums are in use.
+    pub checksum: bool,
+    /// The connection went on as plain TCP.
+    pub fallback: bool,
+}
+
+/// One TCP connection.
+#[derive(Clone, Debug)]
+pub struct SubflowInfo {
+    /// Which.
+    pub id: SubflowId,
+    /// Local address and port.
+    pub local: SocketAddr,
+    /// Remote address and port.
+    pub remote: SocketAddr,
+    /// TCP state.
+    pub state: State,
+    /// Used only when no other subflow is usable (either side asked for it).
+    pub backup: bool,
+    /// Smoothed round-trip time; zero before the first sample.
+    pub srtt: Duration,
+    /// Round-trip time variation.
+    pub rttvar: Duration,
+    /// Congestion window, bytes.
+    pub cwnd: u64,
+    /// Slow start threshold, bytes; `u64::MAX` before the first loss.
+    pub ssthresh: u64,
+    /// Largest payload of one segment, bytes.
+    pub mss: u16,
+    /// Bytes sent and not yet acknowledged.
+    pub in_flight: u64,
+    /// Payload bytes sent, retransmissions included.
+    pub bytes_sent: u64,
+    /// Payload bytes received, without duplicates.
+    pub bytes_received: u64,
+    /// Segments retransmitted.
+    pub retransmissions: u64,
+}
+
+/// States of RFC 9293 §3.3.2.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[allow(missing_docs)]
+pub enum State {
+    SynSent,
+    SynReceived,
+    Established,
+    FinWait1,
+    FinWait2,
+    CloseWait,
+    Closing,
+    LastAck,
+    TimeWait,
+    Closed,
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            State::SynSent => "SYN-SENT",
+            State::SynReceived => "SYN-RECV",
+            State::Established => "ESTAB",
+            State::FinWait1 => "FIN-WAIT-1",
+            State::FinWait2 => "FIN-WAIT-2",
+            State::CloseWait => "CLOSE-WAIT",
+            State::Closing => "CLOSING",
+            State::LastAck => "LAST-ACK",
+            State::TimeWait => "TIME-WAIT",
+            State::Closed => "CLOSED",
+        })
+    }
+}
