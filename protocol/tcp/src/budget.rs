@@ -1,0 +1,112 @@
+//! Counting memory: a budget, and charges that return to it when dropped.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// An amount of memory that several owners share, perhaps part of a larger one. Cloning is cheap
+/// and gives the same budget.
+#[derive(Clone, Debug)]
+pub struct Budget(Arc<Pot>);
+
+#[derive(Debug)]
+struct Pot {
+    limit: usize,
+    used: AtomicUsize,
+    parent: Option<Budget>,
+}
+
+/// Bytes taken from a [`Budget`]; dropping gives them back.
+#[derive(Debug)]
+pub struct Charge {
+    budget: Budget,
+    bytes: usize,
+}
+
+impl Budget {
+    /// A budget of `limit` bytes.
+    pub fn new(limit: usize) -> Budget {
+        Budget(Arc::new(Pot {
+            limit,
+            used: AtomicUsize::new(0),
+            parent: None,
+        }))
+    }
+
+    /// A budget without limit: it only counts.
+    pub fn unlimited() -> Budget {
+        Budget::new(usize::MAX)
+    }
+
+    /// A part of this one with a limit of its own: what is charged to it is charged to both.
+    pub fn part(&self, limit: usize) -> Budget {
+        Budget(Arc::new(Pot {
+            limit,
+            used: AtomicUsize::new(0),
+            parent: Some(self.clone()),
+        }))
+    }
+
+    /// Take `bytes`, or `None` if they do not fit here or in what this is part of.
+    pub fn charge(&self, bytes: usize) -> Option<Charge> {
+        self.take(bytes).then(|| Charge {
+            budget: self.clone(),
+            bytes,
+        })
+    }
+
+    /// Bytes charged now.
+    pub fn used(&self) -> usize {
+        self.0.used.load(Ordering::Relaxed)
+    }
+
+    /// The limit, bytes.
+    pub fn limit(&self) -> usize {
+        self.0.limit
+    }
+
+    /// Bytes that could be charged now, here and in what this is part of.
+    pub fn available(&self) -> usize {
+        let own = self.0.limit.saturating_sub(self.used());
+        self.0
+            .parent
+            .as_ref()
+            .map_or(own, |p| own.min(p.available()))
+    }
+
+    fn take(&self, bytes: usize) -> bool {
+        let fits = |used: usize| used.checked_add(bytes).filter(|sum| *sum <= self.0.limit);
+        if self
+            .0
+            .used
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits)
+            .is_err()
+        {
+            return false;
+        }
+        let granted = self.0.parent.as_ref().is_none_or(|p| p.take(bytes));
+        if !granted {
+            self.0.used.fetch_sub(bytes, Ordering::Relaxed);
+        }
+        granted
+    }
+
+    fn give_back(&self, bytes: usize) {
+        self.0.used.fetch_sub(bytes, Ordering::Relaxed);
+        if let Some(parent) = &self.0.parent {
+            parent.give_back(bytes);
+        }
+    }
+}
+
+impl Charge {
+    /// Bytes held.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+}
+
+impl Drop for Charge {
+    fn drop(&mut self) {
+        self.budget.give_back(self.bytes);
+    }
+}

@@ -1,0 +1,141 @@
+//! What may be chosen for a connection.
+
+use crate::congestion::Algorithm;
+use std::time::Duration;
+
+/// Parameters of a [`crate::Tcb`]. The defaults suit an Ethernet path over IPv4.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Maximum segment size announced to the peer and never exceeded when sending, bytes of
+    /// payload and TCP options (RFC 9293 §3.7.1): MTU − IP header − 20.
+    pub mss: u16,
+    /// Most bytes the owner will ever grant in [`crate::Grant::rcv_room`]: decides the window
+    /// scale (RFC 7323 §2) and the step of window updates.
+    pub recv_buffer: u32,
+    /// The window field is exactly [`crate::Grant::rcv_room`]: it counts in a space the owner
+    /// shares between several Tcbs, and the owner keeps its right edge from shrinking there.
+    pub shared_window: bool,
+    /// Offer and accept window scaling (RFC 7323 §2).
+    pub window_scaling: bool,
+    /// Offer and accept selective acknowledgements (RFC 2018).
+    pub sack: bool,
+    /// Offer and accept timestamps (RFC 7323 §3).
+    pub timestamps: bool,
+    /// Hold a small segment back while an earlier small one is unacknowledged (RFC 9293 §3.7.4
+    /// with Minshall's refinement).
+    pub nagle: bool,
+    /// Longest delay of an acknowledgement (RFC 9293 §3.8.6.3; at most 500 ms).
+    pub delayed_ack: Duration,
+    /// Congestion control.
+    pub congestion: Congestion,
+    /// Retransmission.
+    pub retransmit: Retransmit,
+    /// Probing of an idle peer; `None`: never.
+    pub keepalive: Option<Keepalive>,
+    /// Length of TIME-WAIT (RFC 9293 §3.6.1: 2 MSL).
+    pub time_wait: Duration,
+    /// How long FIN-WAIT-2 lasts once the owner reads no more ([`crate::Tcb::orphan`]).
+    pub fin_wait_2: Duration,
+    /// Acknowledgements of unacceptable segments allowed in each [`CHALLENGE_PERIOD`]
+    /// (RFC 5961 §7).
+    pub challenge_acks: u8,
+}
+
+/// Period over which [`Config::challenge_acks`] counts.
+pub const CHALLENGE_PERIOD: Duration = Duration::from_secs(5);
+
+/// Congestion control parameters.
+#[derive(Clone, Copy, Debug)]
+pub struct Congestion {
+    /// The controller.
+    pub algorithm: Algorithm,
+    /// Initial window in segments (RFC 6928: 10).
+    pub initial_window: u8,
+    /// Fall back to the initial window after an idle time of one RTO (RFC 5681 §4.1).
+    pub idle_restart: bool,
+}
+
+/// Retransmission parameters (RFC 6298).
+#[derive(Clone, Copy, Debug)]
+pub struct Retransmit {
+    /// RTO before the first measurement.
+    pub initial_rto: Duration,
+    /// Least time added to the smoothed round-trip time to form the RTO.
+    pub min_rto: Duration,
+    /// Largest RTO, backoff included.
+    pub max_rto: Duration,
+    /// Retransmissions of a SYN before giving up.
+    pub syn_retries: u8,
+    /// Retransmissions of a SYN+ACK before giving up.
+    pub synack_retries: u8,
+    /// Successive retransmission timeouts (or unanswered window probes) before giving up.
+    pub data_retries: u8,
+    /// Use tail-loss probes (RFC 8985 §7).
+    pub tail_loss_probe: bool,
+}
+
+/// Keepalive parameters (RFC 9293 §3.8.4).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Keepalive {
+    /// Idle time before the first probe.
+    pub time: Duration,
+    /// Time between probes.
+    pub interval: Duration,
+    /// Unanswered probes before giving up.
+    pub probes: u8,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config {
+            mss: 1460,
+            recv_buffer: 4 << 20,
+            shared_window: false,
+            window_scaling: true,
+            sack: true,
+            timestamps: true,
+            nagle: true,
+            delayed_ack: Duration::from_millis(40),
+            congestion: Congestion::default(),
+            retransmit: Retransmit::default(),
+            keepalive: None,
+            time_wait: Duration::from_secs(60),
+            fin_wait_2: Duration::from_secs(60),
+            challenge_acks: 10,
+        }
+    }
+}
+
+impl Default for Congestion {
+    fn default() -> Congestion {
+        Congestion {
+            algorithm: Algorithm::Cubic,
+            initial_window: 10,
+            idle_restart: true,
+        }
+    }
+}
+
+impl Default for Retransmit {
+    fn default() -> Retransmit {
+        Retransmit {
+            initial_rto: Duration::from_secs(1),
+            min_rto: Duration::from_millis(200),
+            max_rto: Duration::from_secs(120),
+            syn_retries: 6,
+            synack_retries: 5,
+            data_retries: 15,
+            tail_loss_probe: true,
+        }
+    }
+}
+
+impl Default for Keepalive {
+    fn default() -> Keepalive {
+        Keepalive {
+            time: Duration::from_secs(7200),
+            interval: Duration::from_secs(75),
+            probes: 9,
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! Congestion control behind one small trait.
+
+use crate::Instant;
+use std::fmt;
+use std::time::Duration;
+
+/// Which controller a connection uses.
+#[derive(Clone, Copy, Debug, Default)]
+pub enum Algorithm {
+    /// CUBIC (RFC 9438) with HyStart++ (RFC 9406).
+    #[default]
+    Cubic,
+    /// NewReno (RFC 5681).
+    NewReno,
+    /// Another, made at the start of each connection.
+    Custom(fn(Init) -> Box<dyn Controller>),
+}
+
+/// What a controller starts from.
+#[derive(Clone, Copy, Debug)]
+pub struct Init {
+    /// Payload bytes of a full-sized segment.
+    pub mss: u32,
+    /// Initial window, bytes.
+    pub initial_window: u64,
+}
+
+/// An acknowledgement that delivered something new, as a controller sees it.
+#[derive(Clone, Copy, Debug)]
+pub struct Ack {
+    /// Now.
+    pub now: Instant,
+    /// Bytes cumulatively acknowledged by it.
+    pub acked: u64,
+    /// Bytes in the network after it.
+    pub pipe: u64,
+    /// Payload bytes of a full-sized segment.
+    pub mss: u32,
+    /// Round-trip time measured by it, if it was unambiguous.
+    pub rtt: Option<Duration>,
+    /// Smoothed round-trip time.
+    pub srtt: Duration,
+    /// The window (not the application or the peer) limited sending.
+    pub limited: bool,
+    /// Position up to which everything is acknowledged.
+    pub snd_una: u64,
+    /// Next position to be sent for the first time: marks a round.
+    pub snd_nxt: u64,
+}
+
+/// A congestion controller: windows in bytes.
+///
+/// Recovery itself (what to send again and when) is not its business: it is told of events and
+/// answers with `cwnd` and `ssthresh`.
+pub trait Controller: fmt::Debug + Send {
+    /// Congestion window, bytes.
+    fn cwnd(&self) -> u64;
+    /// Slow start threshold, bytes; `u64::MAX` until the first loss.
+    fn ssthresh(&self) -> u64;
+    /// New data was acknowledged outside of recovery.
+    fn on_ack(&mut self, ack: &Ack);
+    /// A loss was found by acknowledgements, at most once for each window: set `ssthresh`
+    /// (`flight` bytes were outstanding), and the window for after recovery.
+    fn on_loss(&mut self, now: Instant, flight: u64, mss: u32);
+    /// The retransmission timer expired: set `ssthresh` (only when `first` of a series), and the
+    /// window to one segment.
+    fn on_rto(&mut self, now: Instant, flight: u64, mss: u32, first: bool);
+    /// The last reduction was spurious: back to what was before it.
+    fn undo(&mut self);
+    /// Nothing was sent for a while: start again from the window `restart` if that is less.
+    fn on_idle(&mut self, restart: u64);
+    /// Set the window, as a scheduler may that penalises a slow path.
+    fn set_cwnd(&mut self, cwnd: u64);
+    /// A name for people.
+    fn name(&self) -> &'static str;
+}

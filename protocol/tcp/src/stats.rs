@@ -1,0 +1,36 @@
+//! Counters of one connection.
+
+/// What a [`crate::Tcb`] counted since it was made.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Stats {
+    /// Segments taken in (a merged one counts once).
+    pub segments_in: u64,
+    /// Segments handed out (a super-frame counts once).
+    pub segments_out: u64,
+    /// Payload bytes received that were new.
+    pub bytes_in: u64,
+    /// Payload bytes sent, each time they were sent.
+    pub bytes_out: u64,
+    /// Payload bytes acknowledged.
+    pub bytes_acked: u64,
+    /// Payload bytes sent again.
+    pub bytes_retransmitted: u64,
+    /// Wire segments sent again.
+    pub retransmits: u64,
+    /// Retransmission timeouts.
+    pub rtos: u32,
+    /// Tail-loss probes sent.
+    pub tail_probes: u32,
+    /// Times recovery was entered by acknowledgements.
+    pub recoveries: u32,
+    /// Times a reduction proved spurious and was undone.
+    pub undos: u32,
+    /// Wire segments received out of order.
+    pub out_of_order: u64,
+    /// Segments dropped: unacceptable, too old (PAWS), or beyond what is kept out of order.
+    pub dropped: u64,
+    /// Challenge acknowledgements sent (RFC 5961).
+    pub challenge_acks: u32,
+    /// Duplicate SACK blocks received (RFC 2883): the peer got something twice.
+    pub dsacks: u32,
+}
