@@ -1,7 +1,38 @@
 //! Multipath TCP options, kind 30 (RFC 8684 §3; RFC 6824 where version 0 differs).
+//!
+//! Each family of options has a file of its own. Reserved bits that are not kept are read as zero.
 
+mod address;
+mod capable;
+mod close;
+mod dss;
+mod fail;
+mod join;
+mod prio;
+
+use crate::frame::HeaderBytes;
+use crate::tcp::Class;
 use smallvec::SmallVec;
-use std::net::IpAddr;
+
+pub use address::AddAddr;
+pub use capable::{Capable, CapableData, CapableFlags};
+pub use close::{ResetReason, TcpRst};
+pub use dss::{Dsn, Dss, DssMapping};
+pub use join::Join;
+pub use prio::Prio;
+
+/// The TCP option kind of all MPTCP options.
+pub const KIND: u8 = 30;
+
+const SUBTYPE_CAPABLE: u8 = 0;
+const SUBTYPE_JOIN: u8 = 1;
+const SUBTYPE_DSS: u8 = 2;
+const SUBTYPE_ADD_ADDR: u8 = 3;
+const SUBTYPE_REMOVE_ADDR: u8 = 4;
+const SUBTYPE_PRIO: u8 = 5;
+const SUBTYPE_FAIL: u8 = 6;
+const SUBTYPE_FAST_CLOSE: u8 = 7;
+const SUBTYPE_TCP_RST: u8 = 8;
 
 /// MPTCP options of one segment, in wire order.
 pub type MptcpOptions = SmallVec<[MptcpOption; 2]>;
@@ -14,7 +45,7 @@ pub enum MptcpOption {
     Join(Join),
     Dss(Dss),
     AddAddr(AddAddr),
-    /// Address IDs that went away.
+    /// Address IDs that went away; at least one.
     RemoveAddr(SmallVec<[u8; 8]>),
     Prio(Prio),
     /// MP_FAIL: the data sequence number of the failed mapping.
@@ -24,165 +55,101 @@ pub enum MptcpOption {
     TcpRst(TcpRst),
 }
 
-/// Flags of MP_CAPABLE (RFC 8684 §3.1).
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub struct CapableFlags {
-    /// A: checksums required.
-    pub checksum: bool,
-    /// B: extensibility; set by a peer, it means "do not use MPTCP unless understood".
-    pub extensibility: bool,
-    /// C (v1): the sender accepts no joins to this address and port.
-    pub deny_join: bool,
-    /// H: HMAC-SHA256 (v1) or HMAC-SHA1 (v0).
-    pub hmac: bool,
-    /// D–G, kept to round-trip.
-    pub reserved: u8,
-}
-
-/// MP_CAPABLE.
-#[derive(Clone, PartialEq, Eq, Debug)]
-#[allow(missing_docs)]
-pub enum Capable {
-    /// On a SYN. v0 carries the sender's key, v1 none.
-    Syn {
-        version: u8,
-        flags: CapableFlags,
-        key: Option<u64>,
-    },
-    /// On a SYN+ACK: the acceptor's key.
-    SynAck {
-        version: u8,
-        flags: CapableFlags,
-        key: u64,
-    },
-    /// On the third ACK (`data` is `None`) or, v1, on the first data.
-    Ack {
-        version: u8,
-        flags: CapableFlags,
-        sender_key: u64,
-        receiver_key: u64,
-        data: Option<CapableData>,
-    },
-}
-
-/// The implicit first mapping that MP_CAPABLE carries (v1).
+/// An option of a known subtype whose length or flags are not of any form it has.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct CapableData {
-    /// Data-level length, bytes.
-    pub len: u16,
-    /// Checksum, where agreed.
-    pub checksum: Option<u16>,
-}
+pub struct BadOption;
 
-/// MP_JOIN (RFC 8684 §3.2).
-#[derive(Clone, PartialEq, Eq, Debug)]
-#[allow(missing_docs)]
-pub enum Join {
-    Syn {
-        backup: bool,
-        address_id: u8,
-        token: u32,
-        nonce: u32,
-    },
-    SynAck {
-        backup: bool,
-        address_id: u8,
-        hmac: u64,
-        nonce: u32,
-    },
-    Ack {
-        hmac: [u8; 20],
-    },
-}
+impl MptcpOption {
+    /// Reads one whole option, from its kind on, as it stood on a segment of this class. `None` is
+    /// a subtype that is not known.
+    pub fn parse(option: &[u8], class: Class) -> Result<Option<MptcpOption>, BadOption> {
+        let &[KIND, len, subtype, ..] = option else {
+            return Err(BadOption);
+        };
+        if usize::from(len) != option.len() {
+            return Err(BadOption);
+        }
+        Ok(Some(match subtype >> 4 {
+            SUBTYPE_CAPABLE => MptcpOption::Capable(Capable::parse(option, class)?),
+            SUBTYPE_JOIN => MptcpOption::Join(Join::parse(option, class)?),
+            SUBTYPE_DSS => MptcpOption::Dss(Dss::parse(option)?),
+            SUBTYPE_ADD_ADDR => MptcpOption::AddAddr(AddAddr::parse(option)?),
+            SUBTYPE_REMOVE_ADDR => MptcpOption::RemoveAddr(address::parse_remove(option)?),
+            SUBTYPE_PRIO => MptcpOption::Prio(Prio::parse(option)?),
+            SUBTYPE_FAIL => MptcpOption::Fail(fail::parse(option)?),
+            SUBTYPE_FAST_CLOSE => MptcpOption::FastClose(close::parse_fast_close(option)?),
+            SUBTYPE_TCP_RST => MptcpOption::TcpRst(TcpRst::parse(option)?),
+            _ => return Ok(None),
+        }))
+    }
 
-/// A data sequence number or DATA_ACK as it stood on the wire.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Dsn {
-    /// Four bytes: the low half, to be expanded against 64-bit state.
-    Short(u32),
-    /// Eight bytes.
-    Long(u64),
-}
-
-impl Dsn {
-    /// The 64-bit number nearest to `near` that has these bits (across wrap-around too).
-    pub fn expand(self, near: u64) -> u64 {
+    /// Bytes on the wire, without padding.
+    #[allow(clippy::len_without_is_empty, reason = "an option is never empty")]
+    pub fn len(&self) -> usize {
         match self {
-            Dsn::Long(n) => n,
-            Dsn::Short(n) => near.wrapping_add((n.wrapping_sub(near as u32) as i32) as u64),
+            MptcpOption::Capable(capable) => capable.len(),
+            MptcpOption::Join(join) => join.len(),
+            MptcpOption::Dss(dss) => dss.len(),
+            MptcpOption::AddAddr(add) => add.len(),
+            MptcpOption::RemoveAddr(ids) => 3 + ids.len(),
+            MptcpOption::Prio(prio) => prio.len(),
+            MptcpOption::Fail(_) => fail::LEN,
+            MptcpOption::FastClose(_) => close::FAST_CLOSE_LEN,
+            MptcpOption::TcpRst(_) => TcpRst::LEN,
+        }
+    }
+
+    /// Bytes on the wire with its padding to a multiple of four: what it takes of the option space.
+    pub fn padded_len(&self) -> usize {
+        self.len().next_multiple_of(4)
+    }
+
+    /// Whether a peer would read this back from a segment of this class.
+    pub fn fits(&self, class: Class) -> bool {
+        match self {
+            MptcpOption::Capable(capable) => capable.fits(class),
+            MptcpOption::Join(join) => join.fits(class),
+            MptcpOption::AddAddr(add) => add.fits(),
+            MptcpOption::RemoveAddr(ids) => !ids.is_empty(),
+            _ => true,
+        }
+    }
+
+    pub(crate) fn emit(&self, out: &mut HeaderBytes) {
+        match self {
+            MptcpOption::Capable(capable) => capable.emit(out),
+            MptcpOption::Join(join) => join.emit(out),
+            MptcpOption::Dss(dss) => dss.emit(out),
+            MptcpOption::AddAddr(add) => add.emit(out),
+            MptcpOption::RemoveAddr(ids) => address::emit_remove(ids, out),
+            MptcpOption::Prio(prio) => prio.emit(out),
+            MptcpOption::Fail(dsn) => fail::emit(*dsn, out),
+            MptcpOption::FastClose(key) => close::emit_fast_close(*key, out),
+            MptcpOption::TcpRst(rst) => rst.emit(out),
         }
     }
 }
 
-/// Data sequence signal (RFC 8684 §3.3).
-#[derive(Clone, PartialEq, Eq, Default, Debug)]
-pub struct Dss {
-    /// DATA_ACK: the next data sequence number expected.
-    pub data_ack: Option<Dsn>,
-    /// Mapping.
-    pub mapping: Option<DssMapping>,
-    /// DATA_FIN: the mapping's length counts it.
-    pub data_fin: bool,
+/// What several options take of the option space: each is padded to a multiple of four.
+pub fn padded_len(options: &[MptcpOption]) -> usize {
+    options.iter().map(MptcpOption::padded_len).sum()
 }
 
-/// The mapping part of a DSS.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct DssMapping {
-    /// Data sequence number of the first byte.
-    pub dsn: Dsn,
-    /// Subflow sequence number relative to the ISN; the first byte after the SYN is 1.
-    pub ssn: u32,
-    /// Length in bytes, DATA_FIN included; 0 is the infinite mapping.
-    pub len: u16,
-    /// Checksum, where agreed.
-    pub checksum: Option<u16>,
+/// The three bytes every option starts with; `low` is the nibble beside the subtype.
+fn head(out: &mut HeaderBytes, len: usize, subtype: u8, low: u8) {
+    out.extend_from_slice(&[KIND, len as u8, subtype << 4 | low & 0x0f]);
 }
 
-/// ADD_ADDR (RFC 8684 §3.4.1).
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct AddAddr {
-    /// Address ID.
-    pub address_id: u8,
-    /// Address.
-    pub addr: IpAddr,
-    /// Port, where it differs from the initial subflow's.
-    pub port: Option<u16>,
-    /// E: this repeats the peer's announcement. Always false in v0.
-    pub echo: bool,
-    /// Truncated HMAC (v1, not on an echo).
-    pub hmac: Option<u64>,
+// Fixed-width fields at places that the length check of each option covers.
+
+fn u16_at(b: &[u8], at: usize) -> u16 {
+    u16::from_be_bytes([b[at], b[at + 1]])
 }
 
-/// MP_PRIO (RFC 8684 §3.3.8).
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Prio {
-    /// B: use this subflow as a backup.
-    pub backup: bool,
-    /// Address ID meant, v0 only; v1 means the subflow it is on.
-    pub address_id: Option<u8>,
+fn u32_at(b: &[u8], at: usize) -> u32 {
+    u32::from_be_bytes([b[at], b[at + 1], b[at + 2], b[at + 3]])
 }
 
-/// MP_TCPRST (RFC 8684 §3.6).
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct TcpRst {
-    /// T: the condition is transient.
-    pub transient: bool,
-    /// U, V, W: reserved, kept to round-trip (three bits).
-    pub reserved: u8,
-    /// Why.
-    pub reason: ResetReason,
-}
-
-/// Reasons of MP_TCPRST.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-#[allow(missing_docs)]
-pub enum ResetReason {
-    Unspecified,
-    MptcpError,
-    LackOfResources,
-    Prohibited,
-    TooMuchOutstanding,
-    UnacceptablePerformance,
-    Middlebox,
-    Other(u8),
+fn u64_at(b: &[u8], at: usize) -> u64 {
+    u64::from(u32_at(b, at)) << 32 | u64::from(u32_at(b, at + 4))
 }

@@ -1,7 +1,18 @@
 //! TCP headers, and options typed by the class of the segment they may stand on (RFC 9293 §3.1).
 
+mod options;
+
 use crate::Seq;
 use smallvec::SmallVec;
+
+pub(crate) use options::{emit, parse};
+
+/// Length of a TCP header without options.
+pub const HEADER_LEN: usize = 20;
+/// Most bytes that options can take.
+pub const MAX_OPTIONS: usize = 40;
+/// Where the checksum stands in a TCP header.
+pub const CHECKSUM_AT: usize = 16;
 
 /// Control bits of the TCP header, low byte (RFC 9293 §3.1).
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
@@ -30,6 +41,34 @@ impl Flags {
     pub fn with(self, other: Flags) -> Flags {
         Flags(self.0 | other.0)
     }
+
+    /// The bits that are not in `other`.
+    #[must_use]
+    pub fn without(self, other: Flags) -> Flags {
+        Flags(self.0 & !other.0)
+    }
+}
+
+/// What a segment is for the options that may stand on it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Class {
+    /// SYN without ACK.
+    Syn,
+    /// SYN and ACK.
+    SynAck,
+    /// Any other segment.
+    Segment,
+}
+
+impl Class {
+    /// The class of a segment with these control bits.
+    pub fn of(flags: Flags) -> Class {
+        match (flags.has(Flags::SYN), flags.has(Flags::ACK)) {
+            (true, false) => Class::Syn,
+            (true, true) => Class::SynAck,
+            (false, _) => Class::Segment,
+        }
+    }
 }
 
 /// Timestamps option (RFC 7323 §3).
@@ -47,7 +86,7 @@ pub type SackBlocks = SmallVec<[(Seq, Seq); 4]>;
 /// Options that may stand on a SYN or SYN+ACK.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct SynOptions {
-    /// Maximum segment size, bytes.
+    /// Maximum segment size, bytes. A received zero is read as absent.
     pub mss: Option<u16>,
     /// Window scale shift, 0–14 (larger values are read as 14, RFC 7323 §2.3).
     pub window_scale: Option<u8>,
@@ -55,7 +94,7 @@ pub struct SynOptions {
     pub sack_permitted: bool,
     /// Timestamps.
     pub timestamps: Option<Timestamps>,
-    /// Fast Open cookie (RFC 7413): empty is a request.
+    /// Fast Open cookie (RFC 7413): empty is a request, otherwise 4 to 16 bytes, an even number.
     pub fast_open: Option<SmallVec<[u8; 16]>>,
 }
 

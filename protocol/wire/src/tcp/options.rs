@@ -1,0 +1,297 @@
+//! TCP options on the wire (RFC 9293 §3.2), in the order and padding of Linux.
+
+use super::{Class, Flags, MAX_OPTIONS, Options, SegmentOptions, SynOptions, Timestamps};
+use crate::frame::HeaderBytes;
+use crate::mptcp::{self, MptcpOption, MptcpOptions};
+use crate::{BuildError, Seq};
+use smallvec::SmallVec;
+
+const END: u8 = 0;
+const NOP: u8 = 1;
+const MSS: u8 = 2;
+const WINDOW_SCALE: u8 = 3;
+const SACK_PERMITTED: u8 = 4;
+const SACK: u8 = 5;
+const TIMESTAMPS: u8 = 8;
+const FAST_OPEN: u8 = 34;
+
+/// Larger shifts are read as this (RFC 7323 §2.3).
+const MAX_WINDOW_SCALE: u8 = 14;
+
+/// What an options area held.
+pub(crate) struct Parsed {
+    pub(crate) options: Options,
+    pub(crate) mptcp: MptcpOptions,
+    /// Malformed options left out.
+    pub(crate) bad: u8,
+}
+
+/// Reads the options of a segment with `flags`. Options that its class cannot carry and options
+/// of unknown kind are skipped. An impossible length ends the list: what came before it stands.
+pub(crate) fn parse(area: &[u8], flags: Flags) -> Parsed {
+    let class = Class::of(flags);
+    let mut parsed = Parsed {
+        options: Options::empty(class),
+        mptcp: MptcpOptions::new(),
+        bad: 0,
+    };
+    let mut rest = area;
+    while let Some(&kind) = rest.first() {
+        if kind == END {
+            break;
+        }
+        let len = match rest.get(1) {
+            _ if kind == NOP => 1,
+            Some(&len) if len >= 2 && usize::from(len) <= rest.len() => usize::from(len),
+            _ => {
+                parsed.bad += 1;
+                break;
+            }
+        };
+        let (option, behind) = rest.split_at(len);
+        rest = behind;
+        match kind {
+            NOP => {}
+            mptcp::KIND => match MptcpOption::parse(option, class) {
+                Ok(Some(option)) => parsed.mptcp.push(option),
+                Ok(None) => {}
+                Err(_) => parsed.bad += 1,
+            },
+            _ if parsed.options.read(kind, &option[2..]) => {}
+            _ => parsed.bad += 1,
+        }
+    }
+    parsed
+}
+
+impl Options {
+    /// No options, for a segment of this class.
+    pub fn empty(class: Class) -> Options {
+        match class {
+            Class::Syn | Class::SynAck => Options::Syn(SynOptions::default()),
+            Class::Segment => Options::Segment(SegmentOptions::default()),
+        }
+    }
+
+    /// Timestamps, whichever the class.
+    pub fn timestamps(&self) -> Option<Timestamps> {
+        match self {
+            Options::Syn(syn) => syn.timestamps,
+            Options::Segment(segment) => segment.timestamps,
+        }
+    }
+
+    /// Bytes on the wire, padding included: always a multiple of four.
+    pub fn padded_len(&self) -> usize {
+        match self {
+            Options::Syn(syn) => syn.padded_len(),
+            Options::Segment(segment) => segment.padded_len(),
+        }
+    }
+
+    /// Takes one option; false if it is malformed.
+    fn read(&mut self, kind: u8, body: &[u8]) -> bool {
+        match self {
+            Options::Syn(syn) => syn.read(kind, body),
+            Options::Segment(segment) => segment.read(kind, body),
+        }
+    }
+
+    pub(crate) fn emit(&self, out: &mut HeaderBytes) {
+        match self {
+            Options::Syn(syn) => syn.emit(out),
+            Options::Segment(segment) => segment.emit(out),
+        }
+    }
+}
+
+impl Timestamps {
+    /// Bytes on the wire with two bytes of padding, or of another option beside it.
+    pub const PADDED_LEN: usize = 12;
+
+    fn read(body: &[u8]) -> Option<Timestamps> {
+        let &[a, b, c, d, e, f, g, h] = body else {
+            return None;
+        };
+        Some(Timestamps {
+            val: u32::from_be_bytes([a, b, c, d]),
+            ecr: u32::from_be_bytes([e, f, g, h]),
+        })
+    }
+
+    fn emit(self, out: &mut HeaderBytes) {
+        out.extend_from_slice(&[TIMESTAMPS, 10]);
+        out.extend_from_slice(&self.val.to_be_bytes());
+        out.extend_from_slice(&self.ecr.to_be_bytes());
+    }
+}
+
+impl SynOptions {
+    fn read(&mut self, kind: u8, body: &[u8]) -> bool {
+        match (kind, body) {
+            (MSS, &[0, 0]) => {}
+            (MSS, &[a, b]) => self.mss = Some(u16::from_be_bytes([a, b])),
+            (WINDOW_SCALE, &[shift]) => self.window_scale = Some(shift.min(MAX_WINDOW_SCALE)),
+            (SACK_PERMITTED, &[]) => self.sack_permitted = true,
+            (TIMESTAMPS, _) => match Timestamps::read(body) {
+                Some(ts) => self.timestamps = Some(ts),
+                None => return false,
+            },
+            (FAST_OPEN, cookie) if is_cookie(cookie) => {
+                self.fast_open = Some(SmallVec::from_slice(cookie));
+            }
+            (MSS | WINDOW_SCALE | SACK_PERMITTED | FAST_OPEN, _) => return false,
+            _ => {}
+        }
+        true
+    }
+
+    fn padded_len(&self) -> usize {
+        let mut len = 0;
+        if self.mss.is_some() {
+            len += 4;
+        }
+        if self.timestamps.is_some() {
+            len += Timestamps::PADDED_LEN; // "SACK permitted" stands in the padding
+        } else if self.sack_permitted {
+            len += 4;
+        }
+        if self.window_scale.is_some() {
+            len += 4;
+        }
+        if let Some(cookie) = &self.fast_open {
+            len += (2 + cookie.len()).next_multiple_of(4);
+        }
+        len
+    }
+
+    fn emit(&self, out: &mut HeaderBytes) {
+        if let Some(mss) = self.mss {
+            let [a, b] = mss.to_be_bytes();
+            out.extend_from_slice(&[MSS, 4, a, b]);
+        }
+        match (self.sack_permitted, self.timestamps.is_some()) {
+            (true, true) => out.extend_from_slice(&[SACK_PERMITTED, 2]),
+            (true, false) => out.extend_from_slice(&[NOP, NOP, SACK_PERMITTED, 2]),
+            (false, true) => out.extend_from_slice(&[NOP, NOP]),
+            (false, false) => {}
+        }
+        if let Some(ts) = self.timestamps {
+            ts.emit(out);
+        }
+        if let Some(shift) = self.window_scale {
+            out.extend_from_slice(&[NOP, WINDOW_SCALE, 3, shift]);
+        }
+        if let Some(cookie) = &self.fast_open {
+            out.extend_from_slice(&[FAST_OPEN, 2 + cookie.len() as u8]);
+            out.extend_from_slice(cookie);
+            pad(2 + cookie.len(), out);
+        }
+    }
+
+    /// Whether a peer would read back what is written.
+    fn is_writable(&self) -> bool {
+        self.mss != Some(0)
+            && self
+                .window_scale
+                .is_none_or(|shift| shift <= MAX_WINDOW_SCALE)
+            && self
+                .fast_open
+                .as_ref()
+                .is_none_or(|cookie| is_cookie(cookie))
+    }
+}
+
+/// RFC 7413 §4.1.1: none (a request), or 4 to 16 bytes, an even number.
+fn is_cookie(cookie: &[u8]) -> bool {
+    cookie.len().is_multiple_of(2) && matches!(cookie.len(), 0 | 4..=16)
+}
+
+impl SegmentOptions {
+    fn read(&mut self, kind: u8, body: &[u8]) -> bool {
+        match kind {
+            TIMESTAMPS => match Timestamps::read(body) {
+                Some(ts) => self.timestamps = Some(ts),
+                None => return false,
+            },
+            SACK => {
+                let (blocks, []) = body.as_chunks::<8>() else {
+                    return false;
+                };
+                if blocks.is_empty() {
+                    return false;
+                }
+                self.sack = blocks.iter().map(read_block).collect();
+            }
+            _ => {}
+        }
+        true
+    }
+
+    fn padded_len(&self) -> usize {
+        let timestamps = if self.timestamps.is_some() {
+            Timestamps::PADDED_LEN
+        } else {
+            0
+        };
+        let sack = if self.sack.is_empty() {
+            0
+        } else {
+            4 + 8 * self.sack.len()
+        };
+        timestamps + sack
+    }
+
+    fn emit(&self, out: &mut HeaderBytes) {
+        if let Some(ts) = self.timestamps {
+            out.extend_from_slice(&[NOP, NOP]);
+            ts.emit(out);
+        }
+        if !self.sack.is_empty() {
+            out.extend_from_slice(&[NOP, NOP, SACK, 2 + 8 * self.sack.len() as u8]);
+            for (left, right) in &self.sack {
+                out.extend_from_slice(&left.0.to_be_bytes());
+                out.extend_from_slice(&right.0.to_be_bytes());
+            }
+        }
+    }
+}
+
+fn read_block(block: &[u8; 8]) -> (Seq, Seq) {
+    let [a, b, c, d, e, f, g, h] = *block;
+    (
+        Seq(u32::from_be_bytes([a, b, c, d])),
+        Seq(u32::from_be_bytes([e, f, g, h])),
+    )
+}
+
+/// Fills up to the next multiple of four behind an option of `len` bytes.
+fn pad(len: usize, out: &mut HeaderBytes) {
+    out.extend(std::iter::repeat_n(NOP, len.next_multiple_of(4) - len));
+}
+
+/// Appends all options of a segment: TCP's own, then MPTCP's, each padded to four bytes.
+pub(crate) fn emit(
+    flags: Flags,
+    options: &Options,
+    mptcp: &[MptcpOption],
+    out: &mut HeaderBytes,
+) -> Result<(), BuildError> {
+    if options.padded_len() + mptcp::padded_len(mptcp) > MAX_OPTIONS {
+        return Err(BuildError::OptionSpace);
+    }
+    let class = Class::of(flags);
+    let own = match options {
+        Options::Syn(syn) => class != Class::Segment && syn.is_writable(),
+        Options::Segment(_) => class == Class::Segment,
+    };
+    if !own || !mptcp.iter().all(|option| option.fits(class)) {
+        return Err(BuildError::OptionClass);
+    }
+    options.emit(out);
+    for option in mptcp {
+        option.emit(out);
+        pad(option.len(), out);
+    }
+    Ok(())
+}
