@@ -1,0 +1,144 @@
+//! A host: one stack on one device.
+
+use crate::listener::Listener;
+use crate::shared::Shared;
+use crate::stream::Stream;
+use crate::{driver, error};
+use anabranch_drivers::Driver;
+use anabranch_stack::{Config, ConnectConfig, Counters, FlowInfo, ListenConfig, Stack};
+use std::future::poll_fn;
+use std::io;
+use std::net::SocketAddr;
+use std::task::Poll;
+use std::time::Duration;
+
+/// A stack, and the task that moves packets between it and a device. Clones are the same host.
+///
+/// When the last handle (host, listener, stream) is dropped, connections are still closed in good
+/// order; then the task ends and drops the device.
+#[derive(Clone)]
+pub struct Host {
+    shared: Shared,
+}
+
+impl Host {
+    /// Starts a host on `device`, driven by a task of the current runtime. The device's own mtu
+    /// and offload bound what `config` says of them.
+    ///
+    /// # Errors
+    /// The device cannot be waited for, or the system gives no randomness or no descriptor.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime that has I/O and time enabled.
+    pub fn start<D: Driver + 'static>(device: D, mut config: Config) -> io::Result<Host> {
+        config.mtu = config.mtu.min(device.mtu());
+        config.gso_max = device.gso_max();
+        let mut seed = [0; 32];
+        getrandom::fill(&mut seed).map_err(|error| io::Error::other(error.to_string()))?;
+        let shared = Shared::new(|now| Stack::new(config, seed, now));
+        driver::spawn(device, shared.for_driver())?;
+        Ok(Host { shared })
+    }
+
+    /// Accepts connections from now on.
+    ///
+    /// # Errors
+    /// `AddrInUse`, `AddrNotAvailable` (not ours), `InvalidInput` (port 0); the device's error once
+    /// the host has ended.
+    pub fn listen(&self, config: ListenConfig) -> io::Result<Listener> {
+        let mut inner = self.shared.lock();
+        inner.check()?;
+        let id = inner.stack.listen(config).map_err(error::listen)?;
+        inner.add_listener(id);
+        drop(inner);
+        Ok(Listener::new(self.shared.clone(), id))
+    }
+
+    /// Connects from `local` (whose port may be 0: any free one) to `remote`. A dropped future
+    /// gives the attempt up.
+    ///
+    /// # Errors
+    /// `ConnectionRefused`, `TimedOut`, `HostUnreachable`; `AddrNotAvailable`, `AddrInUse` or
+    /// `OutOfMemory` without a packet sent; the device's error once the host has ended.
+    pub async fn connect(
+        &self,
+        local: SocketAddr,
+        remote: SocketAddr,
+        config: ConnectConfig,
+    ) -> io::Result<Stream> {
+        let stream = {
+            let mut inner = self.shared.lock();
+            inner.check()?;
+            let now = inner.now();
+            let id = inner
+                .stack
+                .connect(now, local, remote, config)
+                .map_err(error::connect)?;
+            inner.add_flow(id);
+            inner.wake_driver();
+            drop(inner);
+            Stream::new(self.shared.clone(), id)
+        };
+        stream.established().await?;
+        Ok(stream)
+    }
+
+    /// Every connection as it is now, half-open and closing ones included.
+    pub fn connections(&self) -> Vec<FlowInfo> {
+        self.shared.lock().stack.connections().collect()
+    }
+
+    /// What the stack has counted since the start.
+    pub fn counters(&self) -> Counters {
+        self.shared.lock().stack.counters().clone()
+    }
+
+    /// Bytes that the buffers of all connections hold now.
+    pub fn memory(&self) -> usize {
+        self.shared.lock().stack.memory()
+    }
+
+    /// Stops: listeners close, connections may finish within `limit`, what is left then is reset.
+    /// The device is closed when this returns. Returns whether everything finished by itself.
+    ///
+    /// Streams must be dropped, or shut down and read to their end, to count as finished.
+    /// Connections in TIME-WAIT are not waited for.
+    pub async fn shutdown(&self, limit: Duration) -> bool {
+        self.shared.lock().stop();
+        let drained = tokio::time::timeout(limit, self.ended()).await.is_ok();
+        if !drained {
+            self.shared.lock().abort_all();
+            self.ended().await;
+        }
+        drained
+    }
+
+    /// Waits until the host has ended, and says why: the device failed, or the host was shut down
+    /// (`ConnectionAborted`).
+    pub async fn closed(&self) -> io::Error {
+        self.ended().await;
+        let inner = self.shared.lock();
+        match inner.check() {
+            Err(error) => error,
+            Ok(()) => io::ErrorKind::ConnectionAborted.into(),
+        }
+    }
+
+    async fn ended(&self) {
+        poll_fn(|cx| {
+            let mut inner = self.shared.lock();
+            if inner.has_ended() {
+                return Poll::Ready(());
+            }
+            inner.watch(cx.waker());
+            Poll::Pending
+        })
+        .await;
+    }
+}
+
+impl std::fmt::Debug for Host {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Host").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,310 @@
+//! What the driver task and the sockets of one host share.
+
+use crate::error;
+use anabranch_stack::{CloseReason, Event, FlowId, Instant, ListenerId, Stack, State};
+use std::collections::HashMap;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
+use tokio::time;
+
+/// A host's state behind its lock. Cloning counts as a further handle.
+pub(crate) struct Shared(Arc<Mutex<Inner>>);
+
+/// All there is to a host.
+pub(crate) struct Inner {
+    pub(crate) stack: Stack,
+    epoch: time::Instant,
+    flows: HashMap<FlowId, Wakers>,
+    listeners: HashMap<ListenerId, Vec<Waker>>,
+    /// Wakes whoever waits for the host to have ended.
+    watchers: Vec<Waker>,
+    driver: Driver,
+    /// Hosts, listeners and streams that exist.
+    handles: usize,
+    /// The driver task ends as soon as every connection is closed, handles or not.
+    stopping: bool,
+    /// Set once, when the driver task has ended.
+    ended: Option<Ended>,
+}
+
+/// The driver task as its sockets see it.
+#[derive(Default)]
+struct Driver {
+    waker: Option<Waker>,
+    /// It will run anyway: no need to wake it again.
+    awake: bool,
+}
+
+/// Who waits for what on a connection.
+#[derive(Default)]
+struct Wakers {
+    read: Option<Waker>,
+    write: Option<Waker>,
+    established: bool,
+    closed: Option<CloseReason>,
+}
+
+/// Why the driver task ended.
+#[derive(Clone, Debug)]
+struct Ended {
+    kind: io::ErrorKind,
+    message: String,
+}
+
+impl Ended {
+    fn error(&self) -> io::Error {
+        io::Error::new(self.kind, self.message.clone())
+    }
+}
+
+impl Shared {
+    pub(crate) fn new(make: impl FnOnce(Instant) -> Stack) -> Shared {
+        Shared(Arc::new(Mutex::new(Inner {
+            stack: make(Instant(0)),
+            epoch: time::Instant::now(),
+            flows: HashMap::new(),
+            listeners: HashMap::new(),
+            watchers: Vec::new(),
+            driver: Driver::default(),
+            handles: 1,
+            stopping: false,
+            ended: None,
+        })))
+    }
+
+    /// What the driver task holds: not a handle, so that it may end when no handle is left.
+    pub(crate) fn for_driver(&self) -> Arc<Mutex<Inner>> {
+        Arc::clone(&self.0)
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Inner> {
+        lock(&self.0)
+    }
+}
+
+/// Locks; a panic under the lock has ended the driver task, which every call reports anyway.
+pub(crate) fn lock(inner: &Mutex<Inner>) -> MutexGuard<'_, Inner> {
+    inner.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Clone for Shared {
+    fn clone(&self) -> Shared {
+        self.lock().handles += 1;
+        Shared(Arc::clone(&self.0))
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        let mut inner = self.lock();
+        inner.handles -= 1;
+        if inner.handles == 0 {
+            inner.wake_driver();
+        }
+    }
+}
+
+impl Inner {
+    /// Now, on the stack's clock.
+    pub(crate) fn now(&self) -> Instant {
+        Instant(u64::try_from(self.epoch.elapsed().as_nanos()).unwrap_or(u64::MAX))
+    }
+
+    /// When `at` is, on the runtime's clock.
+    pub(crate) fn when(&self, at: Instant) -> time::Instant {
+        self.epoch + at.since(Instant(0))
+    }
+
+    /// Has the driver task send what the stack has to send, after the tasks that are ready now.
+    pub(crate) fn wake_driver(&mut self) {
+        if !self.driver.awake
+            && let Some(waker) = &self.driver.waker
+        {
+            self.driver.awake = true;
+            waker.wake_by_ref();
+        }
+    }
+
+    /// The driver task begins a turn: changes from now on need another.
+    pub(crate) fn begin_turn(&mut self, waker: &Waker) {
+        self.driver.awake = false;
+        match &mut self.driver.waker {
+            Some(known) => known.clone_from(waker),
+            none => *none = Some(waker.clone()),
+        }
+    }
+
+    /// The driver task has nothing to do any more.
+    pub(crate) fn is_over(&self) -> bool {
+        (self.stopping || self.handles == 0) && self.is_drained()
+    }
+
+    /// No listener from now on; the driver task ends when every connection is closed.
+    pub(crate) fn stop(&mut self) {
+        self.stopping = true;
+        let ids: Vec<_> = self.listeners.keys().copied().collect();
+        ids.into_iter().for_each(|id| self.close_listener(id));
+        self.wake_driver();
+    }
+
+    /// Resets every connection.
+    pub(crate) fn abort_all(&mut self) {
+        let now = self.now();
+        let ids: Vec<_> = self.stack.connections().map(|flow| flow.id).collect();
+        ids.into_iter().for_each(|id| self.stack.abort(now, id));
+        self.wake_driver();
+    }
+
+    pub(crate) fn has_ended(&self) -> bool {
+        self.ended.is_some()
+    }
+
+    /// Fails once the driver task has ended.
+    pub(crate) fn check(&self) -> io::Result<()> {
+        match &self.ended {
+            None => Ok(()),
+            Some(ended) => Err(ended.error()),
+        }
+    }
+
+    /// Ends the host: nothing moves any more, and everyone who waits is told.
+    pub(crate) fn end(&mut self, kind: io::ErrorKind, message: String) -> Vec<Waker> {
+        self.ended.get_or_insert(Ended { kind, message });
+        let mut wake = std::mem::take(&mut self.watchers);
+        for wakers in self.flows.values_mut() {
+            wake.extend(wakers.read.take());
+            wake.extend(wakers.write.take());
+        }
+        for waiting in self.listeners.values_mut() {
+            wake.append(waiting);
+        }
+        wake
+    }
+
+    /// Takes the stack's events and appends the wakers of those they concern.
+    pub(crate) fn take_events(&mut self, wake: &mut Vec<Waker>) {
+        while let Some(event) = self.stack.poll_event() {
+            match event {
+                Event::Accepted(listener) => {
+                    if let Some(waiting) = self.listeners.get_mut(&listener) {
+                        wake.append(waiting);
+                    }
+                }
+                Event::Readable(flow) | Event::PeerFin(flow) => {
+                    let wakers = self.flows.get_mut(&flow);
+                    wake.extend(wakers.and_then(|w| w.read.take()));
+                }
+                Event::Writable(flow) => {
+                    let wakers = self.flows.get_mut(&flow);
+                    wake.extend(wakers.and_then(|w| w.write.take()));
+                }
+                Event::Established(flow) => self.settle(flow, None, wake),
+                Event::Closed(flow, reason) => self.settle(flow, Some(reason), wake),
+                Event::Path(flow, event) => tracing::debug!("{flow}: {event:?}"),
+            }
+        }
+    }
+
+    fn settle(&mut self, flow: FlowId, closed: Option<CloseReason>, wake: &mut Vec<Waker>) {
+        let Some(wakers) = self.flows.get_mut(&flow) else {
+            return;
+        };
+        wakers.established |= closed.is_none();
+        wakers.closed = wakers.closed.or(closed);
+        wake.extend(wakers.read.take());
+        wake.extend(wakers.write.take());
+    }
+
+    /// No connection is left that owes its peer anything.
+    fn is_drained(&self) -> bool {
+        self.stack
+            .connections()
+            .all(|flow| flow.state == State::TimeWait)
+    }
+
+    pub(crate) fn watch(&mut self, waker: &Waker) {
+        enlist(&mut self.watchers, waker);
+    }
+
+    // Listeners.
+
+    pub(crate) fn add_listener(&mut self, id: ListenerId) {
+        self.listeners.insert(id, Vec::new());
+    }
+
+    pub(crate) fn await_accept(&mut self, id: ListenerId, waker: &Waker) {
+        enlist(self.listeners.entry(id).or_default(), waker);
+    }
+
+    pub(crate) fn close_listener(&mut self, id: ListenerId) {
+        if let Some(waiting) = self.listeners.remove(&id) {
+            waiting.into_iter().for_each(Waker::wake);
+            let now = self.now();
+            self.stack.close_listener(now, id);
+            self.wake_driver();
+        }
+    }
+
+    pub(crate) fn is_listening(&self, id: ListenerId) -> bool {
+        self.listeners.contains_key(&id)
+    }
+
+    // Connections.
+
+    pub(crate) fn add_flow(&mut self, id: FlowId) {
+        self.flows.insert(id, Wakers::default());
+    }
+
+    pub(crate) fn release(&mut self, id: FlowId) {
+        self.flows.remove(&id);
+        let now = self.now();
+        self.stack.release(now, id);
+        self.wake_driver();
+    }
+
+    pub(crate) fn await_read(&mut self, id: FlowId, waker: &Waker) {
+        set(self.flows.get_mut(&id).map(|w| &mut w.read), waker);
+    }
+
+    pub(crate) fn await_write(&mut self, id: FlowId, waker: &Waker) {
+        set(self.flows.get_mut(&id).map(|w| &mut w.write), waker);
+    }
+
+    /// Why the connection has ended; `None` while it has not.
+    pub(crate) fn close_reason(&self, id: FlowId) -> Option<CloseReason> {
+        self.flows.get(&id).and_then(|wakers| wakers.closed)
+    }
+
+    /// Whether the handshake is complete.
+    ///
+    /// # Errors
+    /// The connection ended before.
+    pub(crate) fn is_established(&self, id: FlowId) -> io::Result<bool> {
+        self.check()?;
+        match self.flows.get(&id) {
+            Some(Wakers {
+                established: true, ..
+            }) => Ok(true),
+            Some(Wakers {
+                closed: Some(reason),
+                ..
+            }) => Err(error::closed(*reason)),
+            _ => Ok(false),
+        }
+    }
+}
+
+fn set(slot: Option<&mut Option<Waker>>, waker: &Waker) {
+    match slot {
+        Some(Some(known)) => known.clone_from(waker),
+        Some(none) => *none = Some(waker.clone()),
+        None => {}
+    }
+}
+
+fn enlist(list: &mut Vec<Waker>, waker: &Waker) {
+    if !list.iter().any(|known| known.will_wake(waker)) {
+        list.push(waker.clone());
+    }
+}

@@ -1,0 +1,78 @@
+//! One connection, both directions.
+
+use crate::conn::Conn;
+use crate::shared::Shared;
+use crate::split::{OwnedReadHalf, OwnedWriteHalf, ReadHalf, WriteHalf, reading, writing};
+use anabranch_stack::{FlowId, FlowInfo};
+use std::future::poll_fn;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+/// A connection over Multipath TCP or plain TCP.
+///
+/// Dropping it closes it in good order in the background: what was written is still delivered. If
+/// received bytes were left unread, or more arrive, the peer gets a reset (RFC 9293 §3.6.1).
+pub struct Stream {
+    conn: Conn,
+}
+
+impl Stream {
+    pub(crate) fn new(shared: Shared, id: FlowId) -> Stream {
+        Stream {
+            conn: Conn::new(shared, id),
+        }
+    }
+
+    pub(crate) async fn established(&self) -> io::Result<()> {
+        poll_fn(|cx| self.conn.poll_established(cx)).await
+    }
+
+    /// Both directions, to be used at the same time within one task.
+    pub fn split(&mut self) -> (ReadHalf<'_>, WriteHalf<'_>) {
+        (ReadHalf::new(&self.conn), WriteHalf::new(&self.conn))
+    }
+
+    /// Both directions, each for a task of its own. Dropping the writing half finishes sending.
+    pub fn into_split(self) -> (OwnedReadHalf, OwnedWriteHalf) {
+        let conn = Arc::new(self.conn);
+        (
+            OwnedReadHalf::new(Arc::clone(&conn)),
+            OwnedWriteHalf::new(conn),
+        )
+    }
+
+    /// Resets the connection: what was not yet delivered either way is lost, and the peer is told
+    /// at once.
+    pub fn abort(self) {
+        self.conn.abort();
+    }
+
+    /// Our address and port; of Multipath TCP, that of the initial subflow.
+    ///
+    /// # Errors
+    /// The device's error once the host has ended.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.conn.local_addr()
+    }
+
+    /// The peer's address and port; of Multipath TCP, that of the initial subflow.
+    ///
+    /// # Errors
+    /// The device's error once the host has ended.
+    pub fn peer_addr(&self) -> io::Result<SocketAddr> {
+        self.conn.peer_addr()
+    }
+
+    /// The connection and each of its subflows: addresses, round-trip time, congestion window,
+    /// bytes, retransmissions.
+    ///
+    /// # Errors
+    /// The device's error once the host has ended.
+    pub fn info(&self) -> io::Result<FlowInfo> {
+        self.conn.info()
+    }
+}
+
+reading!(Stream);
+writing!(Stream);
