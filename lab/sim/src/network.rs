@@ -133,7 +133,12 @@ impl<N: Node> Network<N> {
 
     /// Adds a middlebox.
     pub fn add_box(&mut self, middlebox: impl Middlebox + 'static) -> BoxId {
-        self.boxes.push(Box::new(middlebox));
+        self.add_boxed(Box::new(middlebox))
+    }
+
+    /// Adds a middlebox already boxed.
+    pub fn add_boxed(&mut self, middlebox: Box<dyn Middlebox>) -> BoxId {
+        self.boxes.push(middlebox);
         BoxId(self.boxes.len() - 1)
     }
 

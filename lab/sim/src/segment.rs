@@ -1,0 +1,132 @@
+//! A TCP packet's bytes, to compare and to alter in place.
+
+use anabranch_wire::ip::{IpPacket, protocol};
+use anabranch_wire::tcp::Flags;
+use anabranch_wire::{Error, Seq, checksum};
+use std::ops::Range;
+
+/// Kind of a Multipath TCP option (RFC 8684 §8).
+const MPTCP: u8 = 30;
+const CHECKSUM: usize = 16;
+
+/// Where things stand in a TCP packet.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct TcpView {
+    /// The IP header.
+    pub ip: IpPacket,
+    /// Source and destination port.
+    pub ports: (u16, u16),
+    /// Sequence number.
+    pub seq: Seq,
+    /// Control bits.
+    pub flags: Flags,
+    /// Option bytes.
+    pub options: Range<usize>,
+    /// Payload.
+    pub payload: Range<usize>,
+}
+
+impl TcpView {
+    /// Looks at a packet; its TCP checksum is not checked.
+    ///
+    /// # Errors
+    /// Those of [`IpPacket::parse`], or [`Error::BadHeaderLength`] if it is no TCP header.
+    pub fn parse(packet: &[u8]) -> Result<TcpView, Error> {
+        let ip = IpPacket::parse(packet)?;
+        let (start, end) = (ip.payload.start, ip.payload.end);
+        if ip.protocol != protocol::TCP || end - start < 20 {
+            return Err(Error::BadHeaderLength);
+        }
+        let tcp = &packet[start..end];
+        let header = usize::from(tcp[12] >> 4) * 4;
+        if !(20..=tcp.len()).contains(&header) {
+            return Err(Error::BadHeaderLength);
+        }
+        let port = |at: usize| u16::from_be_bytes([tcp[at], tcp[at + 1]]);
+        Ok(TcpView {
+            ports: (port(0), port(2)),
+            seq: Seq(u32::from_be_bytes([tcp[4], tcp[5], tcp[6], tcp[7]])),
+            flags: Flags(tcp[13]),
+            options: start + 20..start + header,
+            payload: start + header..end,
+            ip,
+        })
+    }
+
+    /// Whether the TCP checksum is right.
+    pub fn checksum_ok(&self, packet: &[u8]) -> bool {
+        self.ip.checksum_ok(packet)
+    }
+
+    /// Whether both have the same addresses and ports.
+    pub(crate) fn same_flow(&self, other: &TcpView) -> bool {
+        (self.ip.src, self.ip.dst, self.ports) == (other.ip.src, other.ip.dst, other.ports)
+    }
+
+    /// Whether all of both headers is equal but length, identification, sequence number, PSH and
+    /// checksums.
+    pub(crate) fn same_header(&self, bytes: &[u8], other: &TcpView, others: &[u8]) -> bool {
+        let (a, b) = (self.ip.payload.start, other.ip.payload.start);
+        // Acknowledgement number and data offset; window.
+        let same_fields = [8..13, 14..16]
+            .into_iter()
+            .all(|r: Range<usize>| bytes[a + r.start..a + r.end] == others[b + r.start..b + r.end]);
+        (self.ip.ttl, self.ip.traffic_class) == (other.ip.ttl, other.ip.traffic_class)
+            && self.same_flow(other)
+            && same_fields
+            && bytes[self.options.clone()] == others[other.options.clone()]
+    }
+
+    /// Sets the control bits.
+    pub(crate) fn set_flags(&self, packet: &mut [u8], flags: Flags) {
+        packet[self.ip.payload.start + 13] = flags.0;
+    }
+
+    /// Makes the IP header tell the packet's true length.
+    pub(crate) fn fix_length(&self, packet: &mut [u8]) {
+        let len = packet.len();
+        if self.ip.src.is_ipv6() {
+            packet[4..6].copy_from_slice(&((len - 40) as u16).to_be_bytes());
+            return;
+        }
+        packet[2..4].copy_from_slice(&(len as u16).to_be_bytes());
+        packet[10..12].copy_from_slice(&[0, 0]);
+        let check = !checksum::sum(&packet[..self.ip.payload.start]);
+        packet[10..12].copy_from_slice(&check.to_be_bytes());
+    }
+
+    /// Makes the TCP checksum right.
+    pub(crate) fn fix_checksum(&self, packet: &mut [u8]) {
+        let range = self.ip.payload.clone();
+        let at = range.start + CHECKSUM;
+        packet[at..at + 2].copy_from_slice(&[0, 0]);
+        let len = range.len() as u32;
+        let pseudo = checksum::pseudo_header(self.ip.src, self.ip.dst, protocol::TCP, len);
+        let check = !checksum::add(pseudo, checksum::sum(&packet[range]));
+        packet[at..at + 2].copy_from_slice(&check.to_be_bytes());
+    }
+
+    /// Where the Multipath TCP options stand, with their subtypes.
+    pub(crate) fn mptcp_options(&self, packet: &[u8]) -> Vec<(u8, Range<usize>)> {
+        let mut found = Vec::new();
+        let mut at = self.options.start;
+        while at < self.options.end {
+            let (kind, len) = match packet[at] {
+                0 => break,
+                1 => (1, 1),
+                kind => {
+                    let len = packet[..self.options.end].get(at + 1).copied().unwrap_or(0);
+                    (kind, usize::from(len))
+                }
+            };
+            if len == 0 || at + len > self.options.end || (kind != 1 && len < 2) {
+                break;
+            }
+            if kind == MPTCP && len >= 3 {
+                found.push((packet[at + 2] >> 4, at..at + len));
+            }
+            at += len;
+        }
+        found
+    }
+}
