@@ -1,1 +1,15 @@
-//! See the crate's README.
+#![doc = include_str!("../README.md")]
+
+pub mod backend;
+pub mod capture;
+pub mod counters;
+pub mod exchange;
+pub mod fault;
+pub mod netns;
+pub mod pattern;
+pub mod require;
+pub mod scene;
+pub mod server;
+pub mod socket;
+pub mod tool;
+pub mod topology;

@@ -1,0 +1,246 @@
+//! A whole scene: two hosts, a service on one, and transfers from the other that are judged.
+
+use std::io;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+use std::thread;
+use std::time::Duration;
+
+use crate::backend::Backend;
+use crate::capture::{Capture, Opinion, Recording};
+use crate::counters::{CLEAN, Counters};
+use crate::exchange::{self, Outcome, Plan, Seen};
+use crate::pattern::Pattern;
+use crate::server::Anabranch;
+use crate::socket::{self, Protocol};
+use crate::topology::{Side, Topology};
+
+/// The port of the service under test.
+pub const PORT: u16 = 9000;
+const BACKEND_PORT: u16 = 9100;
+
+/// No single read, write, connect or accept of a test waits longer.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Who serves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Service {
+    /// Linux's own MPTCP, for comparison and to prove the scene itself.
+    Kernel,
+    /// `anabranch serve` in front of a TCP service of the kernel, with further arguments.
+    Anabranch(Vec<String>),
+}
+
+impl Service {
+    /// `anabranch serve` without further arguments.
+    pub fn anabranch() -> Self {
+        Self::Anabranch(Vec::new())
+    }
+}
+
+/// Two hosts and a service.
+#[derive(Debug)]
+pub struct Scene {
+    /// The hosts.
+    pub topology: Topology,
+    /// What finally answers.
+    pub backend: Backend,
+    /// The program under test, unless the kernel serves.
+    pub server: Option<Anabranch>,
+}
+
+/// Transfers that ended in order with the right bytes, and what was seen meanwhile.
+#[derive(Debug)]
+pub struct Transfer {
+    /// What the ends of each connection saw, in the order of the plans.
+    pub ends: Vec<Ends>,
+    /// What the client's kernel counted.
+    pub counters: Counters,
+    /// What the client's interfaces saw.
+    pub recording: Recording,
+}
+
+/// What the two ends of a connection saw.
+#[derive(Clone, Copy, Debug)]
+pub struct Ends {
+    /// The client.
+    pub client: Outcome,
+    /// The backend.
+    pub backend: Outcome,
+}
+
+impl Scene {
+    /// Builds the hosts and starts the service on [`PORT`] of all addresses.
+    pub fn new(links: usize, service: Service) -> io::Result<Self> {
+        Self::on(Topology::new(links)?, service)
+    }
+
+    /// Starts the service on hosts that exist.
+    pub fn on(topology: Topology, service: Service) -> io::Result<Self> {
+        let any = Ipv6Addr::UNSPECIFIED;
+        let (protocol, addr) = match service {
+            Service::Kernel => (Protocol::Mptcp, SocketAddr::from((any, PORT))),
+            Service::Anabranch(_) => (Protocol::Tcp, SocketAddr::from((any, BACKEND_PORT))),
+        };
+        let backend = topology
+            .server
+            .run(|| Backend::start(protocol, addr, PATIENCE))?;
+        let server = match service {
+            Service::Kernel => None,
+            Service::Anabranch(arguments) => Some(Anabranch::start(
+                &topology.server,
+                PORT,
+                SocketAddr::from(([127, 0, 0, 1], BACKEND_PORT)),
+                &arguments,
+            )?),
+        };
+        Ok(Self {
+            topology,
+            backend,
+            server,
+        })
+    }
+
+    /// The service's address on a link, IPv4.
+    pub fn v4(&self, link: usize) -> SocketAddr {
+        SocketAddr::new(self.topology.v4(Side::Server, link), PORT)
+    }
+
+    /// The service's address on a link, IPv6.
+    pub fn v6(&self, link: usize) -> SocketAddr {
+        SocketAddr::new(self.topology.v6(Side::Server, link), PORT)
+    }
+
+    /// Does `plan` over a connection of the kernel's MPTCP from the client's host to `to`.
+    ///
+    /// # Panics
+    /// If the bytes of either direction differ; the message says whose fault it is.
+    pub fn transfer(&self, to: SocketAddr, plan: &Plan) -> io::Result<Transfer> {
+        self.transfer_by(Protocol::Mptcp, None, to, plan)
+    }
+
+    /// The same with a chosen protocol and source address of the client.
+    pub fn transfer_by(
+        &self,
+        protocol: Protocol,
+        from: Option<IpAddr>,
+        to: SocketAddr,
+        plan: &Plan,
+    ) -> io::Result<Transfer> {
+        self.transfers(protocol, from, to, std::slice::from_ref(plan))
+    }
+
+    /// Does all `plans` at once, each over a connection of its own.
+    pub fn transfers(
+        &self,
+        protocol: Protocol,
+        from: Option<IpAddr>,
+        to: SocketAddr,
+        plans: &[Plan],
+    ) -> io::Result<Transfer> {
+        let (clients, counters, recording) = self.topology.client.run(|| {
+            let patterns = plans
+                .iter()
+                .flat_map(|p| [p.up_pattern(), p.down_pattern()]);
+            let capture = Capture::start(patterns.collect())?;
+            let before = Counters::read()?;
+            let client = |plan: &Plan| {
+                let stream = socket::connect(protocol, from, to, PATIENCE)?;
+                exchange::client(&stream, plan, PATIENCE)
+            };
+            let clients = at_once(plans, client);
+            let counters = Counters::read()?.since(&before);
+            Ok::<_, io::Error>((clients, counters, capture.stop()?))
+        })?;
+        let mut ends = Vec::new();
+        for (plan, client) in plans.iter().zip(clients) {
+            let client = client?;
+            let backend = self.backend.outcome(plan.seed, PATIENCE)?;
+            let up = Direction::new("up", plan.up_pattern(), &client.sent, &backend.received);
+            let down = Direction::new("down", plan.down_pattern(), &backend.sent, &client.received);
+            up.judge(&recording);
+            down.judge(&recording);
+            ends.push(Ends { client, backend });
+        }
+        Ok(Transfer {
+            ends,
+            counters,
+            recording,
+        })
+    }
+}
+
+/// Runs `work` for each of `plans` on a thread of its own, all at once.
+fn at_once<T: Send>(plans: &[Plan], work: impl Fn(&Plan) -> T + Sync) -> Vec<T> {
+    thread::scope(|scope| {
+        let threads: Vec<_> = plans
+            .iter()
+            .map(|plan| scope.spawn(|| work(plan)))
+            .collect();
+        threads
+            .into_iter()
+            .map(|t| t.join().expect("clients do not panic"))
+            .collect()
+    })
+}
+
+impl Transfer {
+    /// Asserts that the client's kernel saw no fallback and nothing else that a clean path and a
+    /// correct peer do not cause.
+    pub fn assert_clean(&self) {
+        let unexpected = self.counters.nonzero(CLEAN);
+        assert!(
+            unexpected.is_empty(),
+            "the client's kernel counted {unexpected:?}"
+        );
+    }
+}
+
+/// One direction of a transfer, as its two ends saw it.
+struct Direction<'a> {
+    name: &'static str,
+    pattern: Pattern,
+    sent: &'a Seen,
+    received: &'a Seen,
+}
+
+impl<'a> Direction<'a> {
+    fn new(name: &'static str, pattern: Pattern, sent: &'a Seen, received: &'a Seen) -> Self {
+        Self {
+            name,
+            pattern,
+            sent,
+            received,
+        }
+    }
+
+    fn judge(&self, recording: &Recording) {
+        let Self {
+            name,
+            pattern,
+            sent,
+            received,
+        } = self;
+        if sent.digest == received.digest {
+            return;
+        }
+        let report = recording.judge.report(*pattern);
+        let opinion = report
+            .as_ref()
+            .map_or(Opinion::Unknown, |r| r.opinion(sent.digest.bytes));
+        let report = report.map_or("no such stream in the capture".into(), |r| r.to_string());
+        let path = PathBuf::from(format!(
+            "/tmp/anabranch-{name}-{:016x}.pcap",
+            pattern.seed()
+        ));
+        let saved = match recording.write_pcap(&path) {
+            Ok(()) => format!("the last packets are in {}", path.display()),
+            Err(error) => format!("no capture written: {error}"),
+        };
+        panic!(
+            "{name}: bytes differ: {} sent, {} received, first wrong byte {:?}\n\
+             at fault, by the capture: {opinion:?}\n{report}\n{saved}",
+            sent.digest.bytes, received.digest.bytes, received.first_wrong
+        );
+    }
+}

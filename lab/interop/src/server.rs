@@ -1,0 +1,188 @@
+//! `anabranch serve` as an operator runs it: a process.
+
+use std::io::{self, BufRead, BufReader};
+use std::net::SocketAddr;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::netns::Netns;
+
+/// How long the program may take to serve, or to end.
+const START: Duration = Duration::from_secs(20);
+
+/// A running `anabranch serve`. Dropping it kills it; its log is printed if a test failed.
+#[derive(Debug)]
+pub struct Anabranch {
+    child: Child,
+    control: PathBuf,
+    log: Arc<Mutex<String>>,
+}
+
+impl Anabranch {
+    /// Starts it on `host`, serving `port` of every address in front of the service `to`, and
+    /// waits until it serves.
+    pub fn start(
+        host: &Netns,
+        port: u16,
+        to: SocketAddr,
+        arguments: &[String],
+    ) -> io::Result<Self> {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let name = format!("anabranch-{}-{number}.sock", std::process::id());
+        let control = std::env::temp_dir().join(name);
+        let mut command = Command::new(program()?);
+        command
+            .args([
+                "serve",
+                "--listen",
+                &port.to_string(),
+                "--to",
+                &to.to_string(),
+                "--control",
+            ])
+            .arg(&control)
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
+        let mut child = host.run(|| command.spawn())?;
+        let log = Arc::new(Mutex::new(String::new()));
+        if let Some(stderr) = child.stderr.take() {
+            let log = Arc::clone(&log);
+            thread::spawn(move || {
+                for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                    *log.lock().expect("no holder panics") += &format!("{line}\n");
+                }
+            });
+        }
+        let mut server = Self {
+            child,
+            control,
+            log,
+        };
+        server.wait_until_it_serves()?;
+        Ok(server)
+    }
+
+    /// Where `anabranch ss` asks.
+    pub fn control(&self) -> &Path {
+        &self.control
+    }
+
+    /// What it wrote to standard error so far.
+    pub fn log(&self) -> String {
+        self.log.lock().expect("no holder panics").clone()
+    }
+
+    /// The process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Asks it to stop (SIGTERM).
+    pub fn terminate(&self) -> io::Result<()> {
+        Ok(kill(
+            Pid::from_raw(self.child.id().cast_signed()),
+            Signal::SIGTERM,
+        )?)
+    }
+
+    /// Stops it at once (SIGKILL), and waits for its end.
+    pub fn kill(&mut self) -> io::Result<ExitStatus> {
+        self.child.kill()?;
+        self.child.wait()
+    }
+
+    /// Whether it has ended, and how.
+    pub fn ended(&mut self) -> io::Result<Option<ExitStatus>> {
+        self.child.try_wait()
+    }
+
+    /// Waits for its end.
+    pub fn wait(&mut self, patience: Duration) -> io::Result<ExitStatus> {
+        let deadline = Instant::now() + patience;
+        loop {
+            if let Some(status) = self.child.try_wait()? {
+                return Ok(status);
+            }
+            if Instant::now() > deadline {
+                let what = format!("the server has not ended:\n{}", self.log());
+                return Err(io::Error::new(io::ErrorKind::TimedOut, what));
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    fn wait_until_it_serves(&mut self) -> io::Result<()> {
+        let deadline = Instant::now() + START;
+        while UnixStream::connect(&self.control).is_err() {
+            if let Some(status) = self.child.try_wait()? {
+                // Its last words may still be on their way.
+                thread::sleep(Duration::from_millis(100));
+                return Err(io::Error::other(format!(
+                    "{status} at once:\n{}",
+                    self.log()
+                )));
+            }
+            if Instant::now() > deadline {
+                let what = format!("the server does not serve:\n{}", self.log());
+                return Err(io::Error::new(io::ErrorKind::TimedOut, what));
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Anabranch {
+    fn drop(&mut self) {
+        // It may have ended before; then there is nothing to kill.
+        let _ = self.kill();
+        let _ = std::fs::remove_file(&self.control);
+        if thread::panicking() {
+            eprintln!("log of anabranch serve:\n{}", self.log());
+        }
+    }
+}
+
+/// The built program: `ANABRANCH` names it, or it is built as this test was.
+pub fn program() -> io::Result<PathBuf> {
+    static PROGRAM: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    PROGRAM.get_or_init(build).clone().map_err(io::Error::other)
+}
+
+fn build() -> Result<PathBuf, String> {
+    if let Some(path) = std::env::var_os("ANABRANCH") {
+        return Ok(path.into());
+    }
+    let mut command = Command::new(env!("CARGO"));
+    command.args(["build", "--quiet", "--package", "anabranch"]);
+    if !cfg!(debug_assertions) {
+        command.arg("--release");
+    }
+    command.current_dir(env!("CARGO_MANIFEST_DIR"));
+    let output = command.output().map_err(|e| format!("cargo: {e}"))?;
+    if !output.status.success() {
+        return Err(String::from_utf8_lossy(&output.stderr).into_owned());
+    }
+    // Tests lie in <profile>/deps, programs and examples beside or one above.
+    let this = std::env::current_exe().map_err(|e| e.to_string())?;
+    let found = this
+        .ancestors()
+        .skip(1)
+        .take(2)
+        .map(|folder| folder.join("anabranch"));
+    found
+        .into_iter()
+        .find(|path| path.is_file())
+        .ok_or_else(|| format!("no program `anabranch` near {}", this.display()))
+}
