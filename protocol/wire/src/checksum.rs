@@ -91,15 +91,13 @@ pub fn sum_slices<'a>(slices: impl IntoIterator<Item = &'a [u8]>) -> Sum {
 /// Sum of the pseudo-header of RFC 9293 §3.1 (IPv4) and RFC 8200 §8.1 (IPv6). `len` is that of the
 /// upper-layer header and its payload.
 pub fn pseudo_header(src: IpAddr, dst: IpAddr, protocol: u8, len: u32) -> u16 {
-    let addresses = add(address(src), address(dst));
-    let len = add((len >> 16) as u16, len as u16);
-    add(add(addresses, len), u16::from(protocol))
+    fold(address(src) + address(dst) + u64::from(len) + u64::from(protocol))
 }
 
-fn address(addr: IpAddr) -> u16 {
+fn address(addr: IpAddr) -> u64 {
     match addr {
-        IpAddr::V4(a) => sum(&a.octets()),
-        IpAddr::V6(a) => sum(&a.octets()),
+        IpAddr::V4(v4) => u32::from(v4).into(),
+        IpAddr::V6(v6) => v6.segments().iter().map(|&word| u64::from(word)).sum(),
     }
 }
 

@@ -1,6 +1,6 @@
 //! IPv4 (RFC 791) and IPv6 (RFC 8200) headers.
 
-use crate::frame::HeaderBytes;
+use crate::writer::Writer;
 use crate::{BuildError, Error, checksum};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::Range;
@@ -195,25 +195,25 @@ fn options_skippable(mut options: &[u8]) -> bool {
 
 /// What an IP header to be written says.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct IpBuild {
+pub(crate) struct IpBuild {
     /// Source.
-    pub src: IpAddr,
+    pub(crate) src: IpAddr,
     /// Destination, of the same family.
-    pub dst: IpAddr,
+    pub(crate) dst: IpAddr,
     /// Upper-layer protocol.
-    pub protocol: u8,
+    pub(crate) protocol: u8,
     /// Time to live, or hop limit.
-    pub ttl: u8,
+    pub(crate) ttl: u8,
     /// DSCP and ECN.
-    pub traffic_class: u8,
+    pub(crate) traffic_class: u8,
     /// IPv4 identification. Never needed for reassembly, as "don't fragment" is always set
     /// (RFC 6864 §4.1), but segmentation counts it up.
-    pub ident: u16,
+    pub(crate) ident: u16,
 }
 
 impl IpBuild {
     /// Appends the header of a packet with `len` upper-layer bytes.
-    pub fn emit(&self, len: usize, out: &mut HeaderBytes) -> Result<(), BuildError> {
+    pub(crate) fn emit(&self, len: usize, out: &mut Writer) -> Result<(), BuildError> {
         match (self.src, self.dst) {
             (IpAddr::V4(src), IpAddr::V4(dst)) => self.emit_v4(src, dst, len, out),
             (IpAddr::V6(src), IpAddr::V6(dst)) => self.emit_v6(src, dst, len, out),
@@ -226,7 +226,7 @@ impl IpBuild {
         src: Ipv4Addr,
         dst: Ipv4Addr,
         len: usize,
-        out: &mut HeaderBytes,
+        out: &mut Writer,
     ) -> Result<(), BuildError> {
         let total = u16::try_from(V4_LEN + len).map_err(|_| BuildError::TooLong)?;
         let mut header = [0u8; V4_LEN];
@@ -241,7 +241,7 @@ impl IpBuild {
         header[16..20].copy_from_slice(&dst.octets());
         let check = !checksum::sum(&header);
         header[10..12].copy_from_slice(&check.to_be_bytes());
-        out.extend_from_slice(&header);
+        out.put(&header);
         Ok(())
     }
 
@@ -250,7 +250,7 @@ impl IpBuild {
         src: Ipv6Addr,
         dst: Ipv6Addr,
         len: usize,
-        out: &mut HeaderBytes,
+        out: &mut Writer,
     ) -> Result<(), BuildError> {
         let len = u16::try_from(len).map_err(|_| BuildError::TooLong)?;
         let mut header = [0u8; V6_LEN];
@@ -261,7 +261,7 @@ impl IpBuild {
         header[7] = self.ttl;
         header[8..24].copy_from_slice(&src.octets());
         header[24..40].copy_from_slice(&dst.octets());
-        out.extend_from_slice(&header);
+        out.put(&header);
         Ok(())
     }
 }

@@ -17,6 +17,7 @@ pub mod packet;
 pub mod seq;
 pub mod tcp;
 pub mod vnet;
+mod writer;
 
 pub use error::{BuildError, Error};
 pub use packet::{Build, Packet};

@@ -10,8 +10,8 @@ mod fail;
 mod join;
 mod prio;
 
-use crate::frame::HeaderBytes;
 use crate::tcp::Class;
+use crate::writer::Writer;
 use smallvec::SmallVec;
 
 pub use address::AddAddr;
@@ -115,7 +115,7 @@ impl MptcpOption {
         }
     }
 
-    pub(crate) fn emit(&self, out: &mut HeaderBytes) {
+    pub(crate) fn emit(&self, out: &mut Writer) {
         match self {
             MptcpOption::Capable(capable) => capable.emit(out),
             MptcpOption::Join(join) => join.emit(out),
@@ -136,8 +136,8 @@ pub fn padded_len(options: &[MptcpOption]) -> usize {
 }
 
 /// The three bytes every option starts with; `low` is the nibble beside the subtype.
-fn head(out: &mut HeaderBytes, len: usize, subtype: u8, low: u8) {
-    out.extend_from_slice(&[KIND, len as u8, subtype << 4 | low & 0x0f]);
+fn head(out: &mut Writer, len: usize, subtype: u8, low: u8) {
+    out.put(&[KIND, len as u8, subtype << 4 | low & 0x0f]);
 }
 
 // Fixed-width fields at places that the length check of each option covers.

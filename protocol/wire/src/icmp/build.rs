@@ -2,8 +2,9 @@
 
 use super::*;
 use crate::checksum;
-use crate::frame::{Frame, HeaderBytes, Transmit};
+use crate::frame::{Frame, Transmit};
 use crate::ip::{IpBuild, IpPacket, protocol};
+use crate::writer::Writer;
 use bytes::Bytes;
 use smallvec::smallvec;
 use std::net::IpAddr;
@@ -100,7 +101,7 @@ fn message(src: IpAddr, dst: IpAddr, codes: [u8; 2], body: Bytes) -> Option<Tran
             )
         }
     };
-    let mut header = HeaderBytes::new();
+    let mut header = Writer::new();
     let ip = IpBuild {
         src,
         dst,
@@ -115,10 +116,10 @@ fn message(src: IpAddr, dst: IpAddr, codes: [u8; 2], body: Bytes) -> Option<Tran
         checksum::add(pseudo, u16::from_be_bytes(codes)),
         checksum::sum(&body),
     );
-    header.extend_from_slice(&codes);
-    header.extend_from_slice(&(!sum).to_be_bytes());
+    header.put(&codes);
+    header.u16(!sum);
     Some(Transmit {
-        header,
+        header: header.finish(),
         ip_len,
         payload: smallvec![body],
         gso_size: 0,

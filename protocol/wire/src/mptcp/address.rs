@@ -1,7 +1,7 @@
 //! ADD_ADDR and REMOVE_ADDR (RFC 8684 §3.4, RFC 6824 §3.4).
 
 use super::{BadOption, SUBTYPE_ADD_ADDR, SUBTYPE_REMOVE_ADDR, head, u16_at, u64_at};
-use crate::frame::HeaderBytes;
+use crate::writer::Writer;
 use smallvec::SmallVec;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -76,18 +76,18 @@ impl AddAddr {
         }
     }
 
-    pub(super) fn emit(&self, out: &mut HeaderBytes) {
+    pub(super) fn emit(&self, out: &mut Writer) {
         head(out, self.len(), SUBTYPE_ADD_ADDR, self.flags());
-        out.push(self.address_id);
+        out.u8(self.address_id);
         match self.addr {
-            IpAddr::V4(addr) => out.extend_from_slice(&addr.octets()),
-            IpAddr::V6(addr) => out.extend_from_slice(&addr.octets()),
+            IpAddr::V4(addr) => out.put(&addr.octets()),
+            IpAddr::V6(addr) => out.put(&addr.octets()),
         }
         if let Some(port) = self.port {
-            out.extend_from_slice(&port.to_be_bytes());
+            out.u16(port);
         }
         if let Some(hmac) = self.hmac {
-            out.extend_from_slice(&hmac.to_be_bytes());
+            out.u64(hmac);
         }
     }
 }
@@ -109,7 +109,7 @@ pub(super) fn parse_remove(b: &[u8]) -> Result<SmallVec<[u8; 8]>, BadOption> {
     }
 }
 
-pub(super) fn emit_remove(ids: &[u8], out: &mut HeaderBytes) {
+pub(super) fn emit_remove(ids: &[u8], out: &mut Writer) {
     head(out, 3 + ids.len(), SUBTYPE_REMOVE_ADDR, 0);
-    out.extend_from_slice(ids);
+    out.put(ids);
 }

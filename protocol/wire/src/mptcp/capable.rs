@@ -1,8 +1,8 @@
 //! MP_CAPABLE (RFC 8684 §3.1, RFC 6824 §3.1).
 
 use super::{BadOption, SUBTYPE_CAPABLE, head, u16_at, u64_at};
-use crate::frame::HeaderBytes;
 use crate::tcp::Class;
+use crate::writer::Writer;
 
 /// Flags of MP_CAPABLE (RFC 8684 §3.1).
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
@@ -156,24 +156,24 @@ impl Capable {
         }
     }
 
-    pub(super) fn emit(&self, out: &mut HeaderBytes) {
+    pub(super) fn emit(&self, out: &mut Writer) {
         head(out, self.len(), SUBTYPE_CAPABLE, self.version());
-        out.push(self.flags().byte());
+        out.u8(self.flags().byte());
         match self {
             Capable::Syn { key, .. } => {
                 if let Some(key) = key {
-                    out.extend_from_slice(&key.to_be_bytes());
+                    out.u64(*key);
                 }
             }
-            Capable::SynAck { key, .. } => out.extend_from_slice(&key.to_be_bytes()),
+            Capable::SynAck { key, .. } => out.u64(*key),
             Capable::Ack {
                 sender_key,
                 receiver_key,
                 data,
                 ..
             } => {
-                out.extend_from_slice(&sender_key.to_be_bytes());
-                out.extend_from_slice(&receiver_key.to_be_bytes());
+                out.u64(*sender_key);
+                out.u64(*receiver_key);
                 if let Some(data) = data {
                     data.emit(out);
                 }
@@ -189,10 +189,10 @@ impl CapableData {
         Some(CapableData { len, checksum })
     }
 
-    fn emit(&self, out: &mut HeaderBytes) {
-        out.extend_from_slice(&self.len.to_be_bytes());
+    fn emit(&self, out: &mut Writer) {
+        out.u16(self.len);
         if let Some(checksum) = self.checksum {
-            out.extend_from_slice(&checksum.to_be_bytes());
+            out.u16(checksum);
         }
     }
 }

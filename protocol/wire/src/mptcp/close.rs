@@ -1,7 +1,7 @@
 //! MP_FASTCLOSE (RFC 8684 §3.5) and MP_TCPRST (§3.6).
 
 use super::{BadOption, SUBTYPE_FAST_CLOSE, SUBTYPE_TCP_RST, head, u64_at};
-use crate::frame::HeaderBytes;
+use crate::writer::Writer;
 
 /// MP_TCPRST (RFC 8684 §3.6).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -72,10 +72,10 @@ impl TcpRst {
         })
     }
 
-    pub(super) fn emit(&self, out: &mut HeaderBytes) {
+    pub(super) fn emit(&self, out: &mut Writer) {
         let flags = (self.reserved & 7) << 1 | u8::from(self.transient);
         head(out, Self::LEN, SUBTYPE_TCP_RST, flags);
-        out.push(self.reason.code());
+        out.u8(self.reason.code());
     }
 }
 
@@ -90,8 +90,8 @@ pub(super) fn parse_fast_close(b: &[u8]) -> Result<u64, BadOption> {
     }
 }
 
-pub(super) fn emit_fast_close(key: u64, out: &mut HeaderBytes) {
+pub(super) fn emit_fast_close(key: u64, out: &mut Writer) {
     head(out, FAST_CLOSE_LEN, SUBTYPE_FAST_CLOSE, 0);
-    out.push(0);
-    out.extend_from_slice(&key.to_be_bytes());
+    out.u8(0);
+    out.u64(key);
 }

@@ -1,7 +1,7 @@
 //! DSS: data sequence mapping and DATA_ACK (RFC 8684 §3.3).
 
 use super::{BadOption, SUBTYPE_DSS, head, u16_at, u32_at, u64_at};
-use crate::frame::HeaderBytes;
+use crate::writer::Writer;
 
 /// A data sequence number or DATA_ACK as it stood on the wire.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -79,10 +79,10 @@ impl Dsn {
         }
     }
 
-    fn emit(self, out: &mut HeaderBytes) {
+    fn emit(self, out: &mut Writer) {
         match self {
-            Dsn::Short(n) => out.extend_from_slice(&n.to_be_bytes()),
-            Dsn::Long(n) => out.extend_from_slice(&n.to_be_bytes()),
+            Dsn::Short(n) => out.u32(n),
+            Dsn::Long(n) => out.u64(n),
         }
     }
 }
@@ -120,7 +120,7 @@ impl Dss {
         4 + data_ack + mapping
     }
 
-    pub(super) fn emit(&self, out: &mut HeaderBytes) {
+    pub(super) fn emit(&self, out: &mut Writer) {
         let mut flags = if self.data_fin { DATA_FIN } else { 0 };
         if let Some(data_ack) = self.data_ack {
             flags |= DATA_ACK | if data_ack.is_long() { ACK_LONG } else { 0 };
@@ -129,7 +129,7 @@ impl Dss {
             flags |= MAPPING | if mapping.dsn.is_long() { DSN_LONG } else { 0 };
         }
         head(out, self.len(), SUBTYPE_DSS, 0);
-        out.push(flags);
+        out.u8(flags);
         if let Some(data_ack) = self.data_ack {
             data_ack.emit(out);
         }
@@ -155,12 +155,12 @@ impl DssMapping {
         }
     }
 
-    fn emit(self, out: &mut HeaderBytes) {
+    fn emit(self, out: &mut Writer) {
         self.dsn.emit(out);
-        out.extend_from_slice(&self.ssn.to_be_bytes());
-        out.extend_from_slice(&self.len.to_be_bytes());
+        out.u32(self.ssn);
+        out.u16(self.len);
         if let Some(checksum) = self.checksum {
-            out.extend_from_slice(&checksum.to_be_bytes());
+            out.u16(checksum);
         }
     }
 }

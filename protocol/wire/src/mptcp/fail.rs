@@ -1,7 +1,7 @@
 //! MP_FAIL (RFC 8684 §3.7).
 
 use super::{BadOption, SUBTYPE_FAIL, head, u64_at};
-use crate::frame::HeaderBytes;
+use crate::writer::Writer;
 
 pub(super) const LEN: usize = 12;
 
@@ -14,8 +14,8 @@ pub(super) fn parse(b: &[u8]) -> Result<u64, BadOption> {
     }
 }
 
-pub(super) fn emit(dsn: u64, out: &mut HeaderBytes) {
+pub(super) fn emit(dsn: u64, out: &mut Writer) {
     head(out, LEN, SUBTYPE_FAIL, 0);
-    out.push(0);
-    out.extend_from_slice(&dsn.to_be_bytes());
+    out.u8(0);
+    out.u64(dsn);
 }

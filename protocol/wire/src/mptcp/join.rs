@@ -1,8 +1,8 @@
 //! MP_JOIN (RFC 8684 §3.2).
 
 use super::{BadOption, SUBTYPE_JOIN, head, u32_at, u64_at};
-use crate::frame::HeaderBytes;
 use crate::tcp::Class;
+use crate::writer::Writer;
 
 /// MP_JOIN (RFC 8684 §3.2).
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -68,7 +68,7 @@ impl Join {
             }
     }
 
-    pub(super) fn emit(&self, out: &mut HeaderBytes) {
+    pub(super) fn emit(&self, out: &mut Writer) {
         let (backup, address_id) = match *self {
             Join::Syn {
                 backup, address_id, ..
@@ -79,17 +79,17 @@ impl Join {
             Join::Ack { .. } => (false, 0),
         };
         head(out, self.len(), SUBTYPE_JOIN, u8::from(backup));
-        out.push(address_id);
+        out.u8(address_id);
         match self {
             Join::Syn { token, nonce, .. } => {
-                out.extend_from_slice(&token.to_be_bytes());
-                out.extend_from_slice(&nonce.to_be_bytes());
+                out.u32(*token);
+                out.u32(*nonce);
             }
             Join::SynAck { hmac, nonce, .. } => {
-                out.extend_from_slice(&hmac.to_be_bytes());
-                out.extend_from_slice(&nonce.to_be_bytes());
+                out.u64(*hmac);
+                out.u32(*nonce);
             }
-            Join::Ack { hmac } => out.extend_from_slice(hmac),
+            Join::Ack { hmac } => out.put(hmac),
         }
     }
 }

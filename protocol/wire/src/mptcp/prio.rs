@@ -1,7 +1,7 @@
 //! MP_PRIO (RFC 8684 §3.3.8).
 
 use super::{BadOption, SUBTYPE_PRIO, head};
-use crate::frame::HeaderBytes;
+use crate::writer::Writer;
 
 /// MP_PRIO (RFC 8684 §3.3.8).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -29,8 +29,10 @@ impl Prio {
         if self.address_id.is_some() { 4 } else { 3 }
     }
 
-    pub(super) fn emit(&self, out: &mut HeaderBytes) {
+    pub(super) fn emit(&self, out: &mut Writer) {
         head(out, self.len(), SUBTYPE_PRIO, u8::from(self.backup));
-        out.extend(self.address_id);
+        if let Some(id) = self.address_id {
+            out.u8(id);
+        }
     }
 }

@@ -4,6 +4,7 @@ use crate::frame::{HeaderBytes, Transmit};
 use crate::ip::{IpBuild, protocol};
 use crate::mptcp::MptcpOption;
 use crate::tcp::{self, Flags, Options};
+use crate::writer::Writer;
 use crate::{BuildError, Seq, checksum};
 use bytes::Bytes;
 use smallvec::SmallVec;
@@ -54,12 +55,15 @@ impl Build<'_> {
     pub fn emit(&self, payload_len: usize) -> Result<Header, BuildError> {
         let options_len = self.options.padded_len() + crate::mptcp::padded_len(self.mptcp);
         let len = tcp::HEADER_LEN + options_len + payload_len;
-        let mut bytes = HeaderBytes::new();
+        let mut bytes = Writer::new();
         self.ip().emit(len, &mut bytes)?;
         let ip_len = bytes.len() as u8;
         self.emit_tcp(len, options_len, &mut bytes);
         tcp::emit(self.flags, self.options, self.mptcp, &mut bytes)?;
-        Ok(Header { bytes, ip_len })
+        Ok(Header {
+            bytes: bytes.finish(),
+            ip_len,
+        })
     }
 
     /// The packet with its payload, ready for a device. `gso_size` is the payload of each wire
@@ -95,17 +99,17 @@ impl Build<'_> {
         }
     }
 
-    fn emit_tcp(&self, len: usize, options_len: usize, out: &mut HeaderBytes) {
+    fn emit_tcp(&self, len: usize, options_len: usize, out: &mut Writer) {
         let (src, dst) = (self.src.ip(), self.dst.ip());
         let pseudo = checksum::pseudo_header(src, dst, protocol::TCP, len as u32);
         let words = ((tcp::HEADER_LEN + options_len) / 4) as u8;
-        out.extend_from_slice(&self.src.port().to_be_bytes());
-        out.extend_from_slice(&self.dst.port().to_be_bytes());
-        out.extend_from_slice(&self.seq.0.to_be_bytes());
-        out.extend_from_slice(&self.ack.0.to_be_bytes());
-        out.extend_from_slice(&[words << 4, self.flags.0]);
-        out.extend_from_slice(&self.window.to_be_bytes());
-        out.extend_from_slice(&pseudo.to_be_bytes());
-        out.extend_from_slice(&self.urgent.to_be_bytes());
+        out.u16(self.src.port());
+        out.u16(self.dst.port());
+        out.u32(self.seq.0);
+        out.u32(self.ack.0);
+        out.put(&[words << 4, self.flags.0]);
+        out.u16(self.window);
+        out.u16(pseudo);
+        out.u16(self.urgent);
     }
 }

@@ -1,8 +1,8 @@
 //! TCP options on the wire (RFC 9293 §3.2), in the order and padding of Linux.
 
 use super::{Class, Flags, MAX_OPTIONS, Options, SegmentOptions, SynOptions, Timestamps};
-use crate::frame::HeaderBytes;
 use crate::mptcp::{self, MptcpOption, MptcpOptions};
+use crate::writer::Writer;
 use crate::{BuildError, Seq};
 use smallvec::SmallVec;
 
@@ -97,7 +97,7 @@ impl Options {
         }
     }
 
-    pub(crate) fn emit(&self, out: &mut HeaderBytes) {
+    pub(crate) fn emit(&self, out: &mut Writer) {
         match self {
             Options::Syn(syn) => syn.emit(out),
             Options::Segment(segment) => segment.emit(out),
@@ -119,10 +119,10 @@ impl Timestamps {
         })
     }
 
-    fn emit(self, out: &mut HeaderBytes) {
-        out.extend_from_slice(&[TIMESTAMPS, 10]);
-        out.extend_from_slice(&self.val.to_be_bytes());
-        out.extend_from_slice(&self.ecr.to_be_bytes());
+    fn emit(self, out: &mut Writer) {
+        out.put(&[TIMESTAMPS, 10]);
+        out.u32(self.val);
+        out.u32(self.ecr);
     }
 }
 
@@ -165,26 +165,26 @@ impl SynOptions {
         len
     }
 
-    fn emit(&self, out: &mut HeaderBytes) {
+    fn emit(&self, out: &mut Writer) {
         if let Some(mss) = self.mss {
             let [a, b] = mss.to_be_bytes();
-            out.extend_from_slice(&[MSS, 4, a, b]);
+            out.put(&[MSS, 4, a, b]);
         }
         match (self.sack_permitted, self.timestamps.is_some()) {
-            (true, true) => out.extend_from_slice(&[SACK_PERMITTED, 2]),
-            (true, false) => out.extend_from_slice(&[NOP, NOP, SACK_PERMITTED, 2]),
-            (false, true) => out.extend_from_slice(&[NOP, NOP]),
+            (true, true) => out.put(&[SACK_PERMITTED, 2]),
+            (true, false) => out.put(&[NOP, NOP, SACK_PERMITTED, 2]),
+            (false, true) => out.put(&[NOP, NOP]),
             (false, false) => {}
         }
         if let Some(ts) = self.timestamps {
             ts.emit(out);
         }
         if let Some(shift) = self.window_scale {
-            out.extend_from_slice(&[NOP, WINDOW_SCALE, 3, shift]);
+            out.put(&[NOP, WINDOW_SCALE, 3, shift]);
         }
         if let Some(cookie) = &self.fast_open {
-            out.extend_from_slice(&[FAST_OPEN, 2 + cookie.len() as u8]);
-            out.extend_from_slice(cookie);
+            out.put(&[FAST_OPEN, 2 + cookie.len() as u8]);
+            out.put(cookie);
             pad(2 + cookie.len(), out);
         }
     }
@@ -242,16 +242,16 @@ impl SegmentOptions {
         timestamps + sack
     }
 
-    fn emit(&self, out: &mut HeaderBytes) {
+    fn emit(&self, out: &mut Writer) {
         if let Some(ts) = self.timestamps {
-            out.extend_from_slice(&[NOP, NOP]);
+            out.put(&[NOP, NOP]);
             ts.emit(out);
         }
         if !self.sack.is_empty() {
-            out.extend_from_slice(&[NOP, NOP, SACK, 2 + 8 * self.sack.len() as u8]);
+            out.put(&[NOP, NOP, SACK, 2 + 8 * self.sack.len() as u8]);
             for (left, right) in &self.sack {
-                out.extend_from_slice(&left.0.to_be_bytes());
-                out.extend_from_slice(&right.0.to_be_bytes());
+                out.u32(left.0);
+                out.u32(right.0);
             }
         }
     }
@@ -266,8 +266,8 @@ fn read_block(block: &[u8; 8]) -> (Seq, Seq) {
 }
 
 /// Fills up to the next multiple of four behind an option of `len` bytes.
-fn pad(len: usize, out: &mut HeaderBytes) {
-    out.extend(std::iter::repeat_n(NOP, len.next_multiple_of(4) - len));
+fn pad(len: usize, out: &mut Writer) {
+    out.put(&[NOP; 3][..len.next_multiple_of(4) - len]);
 }
 
 /// Appends all options of a segment: TCP's own, then MPTCP's, each padded to four bytes.
@@ -275,7 +275,7 @@ pub(crate) fn emit(
     flags: Flags,
     options: &Options,
     mptcp: &[MptcpOption],
-    out: &mut HeaderBytes,
+    out: &mut Writer,
 ) -> Result<(), BuildError> {
     if options.padded_len() + mptcp::padded_len(mptcp) > MAX_OPTIONS {
         return Err(BuildError::OptionSpace);
