@@ -1,1 +1,25 @@
-//! See the crate's README.
+//! The control plane of the Linux kernel: what decides which packets reach a device, and the means
+//! to build small networks for tests.
+//!
+//! Everything acts upon the network namespace of the calling thread; [`Netns::run`] takes a closure
+//! into another. All calls block, none for longer than the kernel takes to answer.
+
+pub mod counters;
+mod error;
+mod generic;
+pub mod link;
+pub mod mptcp;
+mod netlink;
+pub mod netns;
+mod qdisc;
+pub mod route;
+pub mod rule;
+pub mod sysctl;
+
+pub use error::{Error, Result};
+pub use link::{Address, Link};
+pub use netlink::Netlink;
+pub use netns::Netns;
+pub use qdisc::TokenBucket;
+pub use route::Route;
+pub use rule::Rule;
