@@ -8,6 +8,7 @@ pub mod middlebox;
 pub mod network;
 pub mod offload;
 pub mod pattern;
+pub mod relay;
 pub mod rng;
 pub mod scene;
 pub mod seeds;
