@@ -16,6 +16,9 @@ pub struct Config {
     pub gso_max: u32,
     /// Bounds on memory and numbers.
     pub limits: Limits,
+    /// TCP parameters of every connection and subflow. What follows from other settings is set from
+    /// them: `mss`, `recv_buffer`, `time_wait`.
+    pub tcp: anabranch_tcp::Config,
     /// Ports for connections that name none (RFC 6056).
     pub ephemeral: RangeInclusive<u16>,
     /// Further addresses of this host, announced (ADD_ADDR) on each Multipath TCP connection.
@@ -92,6 +95,7 @@ impl Default for Config {
             mtu: 1500,
             gso_max: 0,
             limits: Limits::default(),
+            tcp: anabranch_tcp::Config::default(),
             // RFC 6335 §6: dynamic ports.
             ephemeral: 49152..=65535,
             announce: Vec::new(),

@@ -140,6 +140,8 @@ counters! {
     MPTcpExtMPRstTx,
     /// Replies to strangers (resets, ICMP) not sent because of the rate limit.
     RepliesSuppressed,
+    /// Segments that could not be written as packets: a mistake of ours.
+    TransmitErrors,
     /// Calls into Multipath TCP code: none happens for a plain TCP connection.
     MptcpCalls,
     /// Connections looked at for transmission or for a timer: idle ones are not.

@@ -106,6 +106,24 @@ pub enum State {
     Closed,
 }
 
+impl From<anabranch_tcp::State> for State {
+    fn from(state: anabranch_tcp::State) -> Self {
+        use anabranch_tcp::State as Tcp;
+        match state {
+            Tcp::SynSent => State::SynSent,
+            Tcp::SynReceived => State::SynReceived,
+            Tcp::Established => State::Established,
+            Tcp::FinWait1 => State::FinWait1,
+            Tcp::FinWait2 => State::FinWait2,
+            Tcp::CloseWait => State::CloseWait,
+            Tcp::Closing => State::Closing,
+            Tcp::LastAck => State::LastAck,
+            Tcp::TimeWait => State::TimeWait,
+            Tcp::Closed => State::Closed,
+        }
+    }
+}
+
 impl fmt::Display for State {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {

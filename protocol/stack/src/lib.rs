@@ -15,11 +15,26 @@
 
 mod config;
 mod counters;
+mod demux;
 mod error;
 mod event;
+mod flow;
+mod icmp;
 mod id;
 mod info;
+mod lifecycle;
+mod listener;
+mod multipath;
+mod ports;
+mod random;
+mod ready;
+mod receive;
+mod slots;
 mod stack;
+mod time_wait;
+mod token;
+mod transmit;
+mod wheel;
 
 pub use config::{Announcement, Config, ConnectConfig, Limits, ListenConfig, LocalAddrs};
 pub use counters::{Counter, Counters};

@@ -10,7 +10,10 @@ pub(crate) struct Slots<T> {
 
 impl<T> Slots<T> {
     pub(crate) fn new() -> Self {
-        Slots { slab: Slab::new(), generation: 0 }
+        Slots {
+            slab: Slab::new(),
+            generation: 0,
+        }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -35,9 +38,11 @@ impl<T> Slots<T> {
         (*found == generation).then_some(value)
     }
 
-    /// The generation of whoever is at `index`.
-    pub(crate) fn generation(&self, index: u32) -> Option<u32> {
-        self.slab.get(index as usize).map(|(generation, _)| *generation)
+    /// The handle of whoever is at `index`.
+    pub(crate) fn handle(&self, index: u32) -> Option<(u32, u32)> {
+        self.slab
+            .get(index as usize)
+            .map(|(generation, _)| (index, *generation))
     }
 
     pub(crate) fn remove(&mut self, handle: (u32, u32)) -> Option<T> {
@@ -46,7 +51,9 @@ impl<T> Slots<T> {
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = ((u32, u32), &T)> + '_ {
-        self.slab.iter().map(|(index, (generation, value))| ((index as u32, *generation), value))
+        self.slab
+            .iter()
+            .map(|(index, (generation, value))| ((index as u32, *generation), value))
     }
 }
 

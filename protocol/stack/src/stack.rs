@@ -1,41 +1,50 @@
-//! The host: public calls.
+//! The host: what an application calls.
 
-use crate::config::{Announcement, Config, ConnectConfig, ListenConfig};
+use crate::config::{Config, ConnectConfig, ListenConfig};
 use crate::counters::{Counter, Counters};
-use crate::error::{ConnectError, FlowError, JoinError, ListenError};
+use crate::demux::{Demux, Tuple};
+use crate::error::{ConnectError, FlowError, ListenError};
 use crate::event::{CloseReason, Event};
-use crate::id::{FlowId, ListenerId, SubflowId};
+use crate::flow::{Flow, Plain, Slot, Stage};
+use crate::id::{FlowId, ListenerId};
 use crate::info::FlowInfo;
-use anabranch_tcp::Instant;
-use anabranch_wire::frame::{Frame, Transmit};
+use crate::listener::Listeners;
+use crate::ports::Ports;
+use crate::random::{Random, Secrets};
+use crate::ready::{Limiter, Ready};
+use crate::slots::Slots;
+use crate::time_wait::TimeWait;
+use crate::wheel::Wheel;
+use anabranch_tcp::budget::Budget;
+use anabranch_tcp::{Instant, Stream, StreamConfig};
+use anabranch_wire::frame::Transmit;
+use anabranch_wire::ip::{V4_LEN, V6_LEN};
+use anabranch_wire::tcp::HEADER_LEN;
 use bytes::Bytes;
-use slab::Slab;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 
 /// A host: connections, listeners and what they need. See the crate's documentation for the
 /// contract that binds its calls.
 pub struct Stack {
-    config: Config,
-    listeners: Slab<Listener>,
-    flows: Slab<Slot>,
-    events: VecDeque<Event>,
-    counters: Counters,
-    generation: u32,
+    pub(crate) config: Config,
+    pub(crate) budget: Budget,
+    pub(crate) listeners: Listeners,
+    pub(crate) flows: Slots<Slot>,
+    pub(crate) demux: Demux,
+    pub(crate) time_wait: TimeWait,
+    pub(crate) wheel: Wheel,
+    pub(crate) ready: Ready,
+    pub(crate) events: VecDeque<Event>,
+    /// To strangers: resets, ICMP.
+    pub(crate) replies: VecDeque<Transmit>,
+    pub(crate) limiter: Limiter,
+    pub(crate) counters: Counters,
+    pub(crate) secrets: Secrets,
+    pub(crate) ports: Ports,
+    /// The last IPv4 identification.
+    pub(crate) ident: u16,
 }
-
-struct Listener {
-    generation: u32,
-    config: ListenConfig,
-    queue: VecDeque<FlowId>,
-}
-
-struct Slot {
-    generation: u32,
-    flow: Flow,
-}
-
-enum Flow {}
 
 /// What [`Stack::recv`] found.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -54,14 +63,24 @@ impl Stack {
     /// A host without listeners and connections. `seed` decides every random choice: keep it
     /// secret outside tests, and never use one twice.
     pub fn new(config: Config, seed: [u8; 32], now: Instant) -> Stack {
-        let _ = (seed, now);
+        let mut random = Random::new(seed);
+        let random = &mut random;
         Stack {
-            config,
-            listeners: Slab::new(),
-            flows: Slab::new(),
+            budget: Budget::new(config.limits.memory),
+            listeners: Listeners::new(random.hash()),
+            flows: Slots::new(),
+            demux: Demux::new(random.hash()),
+            time_wait: TimeWait::new(random.hash(), config.time_wait, config.limits.time_wait),
+            wheel: Wheel::new(now),
+            ready: Ready::default(),
             events: VecDeque::new(),
+            replies: VecDeque::new(),
+            limiter: Limiter::new(config.reply_rate, now),
             counters: Counters::default(),
-            generation: 0,
+            secrets: Secrets::new(random),
+            ports: Ports::new(config.ephemeral.clone(), random),
+            ident: random.u32() as u16,
+            config,
         }
     }
 
@@ -73,39 +92,31 @@ impl Stack {
         if config.port == 0 {
             return Err(ListenError::NoPort);
         }
-        if config.addr.is_some_and(|a| !self.config.local.contains(a)) {
+        if config
+            .addr
+            .is_some_and(|addr| !self.config.local.contains(addr))
+        {
             return Err(ListenError::NotLocal);
         }
-        let taken = |l: &Listener| l.config.addr == config.addr && l.config.port == config.port;
-        if self.listeners.iter().any(|(_, l)| taken(l)) {
-            return Err(ListenError::InUse);
-        }
-        self.generation = self.generation.wrapping_add(1);
-        let generation = self.generation;
-        let listener = Listener {
-            generation,
-            config,
-            queue: VecDeque::new(),
-        };
-        let index = self.listeners.insert(listener) as u32;
-        Ok(ListenerId { index, generation })
+        self.listeners.insert(config)
     }
 
     /// Stops accepting. Connections not yet accepted are reset; accepted ones go on, and so do
     /// joins to them. Without effect on an unknown listener.
     pub fn close_listener(&mut self, now: Instant, id: ListenerId) {
-        if self.listener(id).is_none() {
+        let Some(listener) = self.listeners.remove(id) else {
             return;
-        }
-        for flow in self.listeners.remove(id.index as usize).queue {
+        };
+        for flow in listener.queue {
             self.abort(now, flow);
             self.release(now, flow);
         }
     }
 
-    /// The next connection that a listener's peers opened, if any waits.
+    /// The next connection that a listener's peers opened, if any waits. Look at once whether it
+    /// has something to [`Stack::recv`].
     pub fn accept(&mut self, id: ListenerId) -> Option<FlowId> {
-        self.listener(id)?.queue.pop_front()
+        self.hand_over(id)
     }
 
     /// Opens a connection. Port 0 of `local` is replaced by an ephemeral one.
@@ -120,54 +131,49 @@ impl Stack {
         remote: SocketAddr,
         config: ConnectConfig,
     ) -> Result<FlowId, ConnectError> {
-        let _ = (now, local, remote, config);
-        Err(ConnectError::Limit)
-    }
-
-    /// Opens a further subflow of an established Multipath TCP connection. Port 0 of `local` is
-    /// replaced by an ephemeral one. [`crate::PathEvent::SubflowUp`] or
-    /// [`crate::PathEvent::SubflowGone`] follows.
-    ///
-    /// # Errors
-    /// See [`JoinError`].
-    pub fn join(
-        &mut self,
-        now: Instant,
-        id: FlowId,
-        local: SocketAddr,
-        remote: SocketAddr,
-        backup: bool,
-    ) -> Result<SubflowId, JoinError> {
-        let _ = (now, local, remote, backup);
-        match self.flow(id).ok_or(JoinError::NoSuchFlow)?.flow {}
-    }
-
-    /// Takes a packet from the device.
-    pub fn receive(&mut self, now: Instant, frame: Frame) {
-        let _ = (now, frame);
-        self.counters.inc(Counter::IpInReceives);
-    }
-
-    /// The next packet for the device; `None` when there is nothing more to send now.
-    pub fn poll_transmit(&mut self, now: Instant) -> Option<Transmit> {
-        let _ = now;
-        None
+        let tuple = self.free_tuple(local, remote)?;
+        let charge = self.admit().ok_or(ConnectError::Limit)?;
+        let iss = self.secrets.iss(now, &tuple);
+        let ts_offset = self.secrets.timestamp_offset(&tuple);
+        let _ = config;
+        let stream = Stream::connect(now, &self.stream_config(&tuple), iss, ts_offset);
+        let flow = Flow::Tcp(Box::new(Plain { stream, tuple }));
+        self.counters.inc(Counter::TcpActiveOpens);
+        Ok(self.adopt(now, tuple, flow, Stage::Owned, charge).into())
     }
 
     /// The next event; `None` when the application knows everything.
     pub fn poll_event(&mut self) -> Option<Event> {
-        self.events.pop_front()
+        while let Some(event) = self.events.pop_front() {
+            if self.still_matters(&event) {
+                return Some(event);
+            }
+        }
+        None
     }
 
     /// When [`Stack::on_deadline`] wants to be called at the latest; `None` when nothing waits for
     /// time to pass.
     pub fn deadline(&self) -> Option<Instant> {
-        None
+        let flows = self.wheel.deadline();
+        let past = self.time_wait.deadline();
+        flows.into_iter().chain(past).min()
     }
 
     /// Lets time pass. Calling it early or late is harmless.
     pub fn on_deadline(&mut self, now: Instant) {
-        let _ = now;
+        self.time_wait.on_deadline(now);
+        while let Some(index) = self.wheel.expire(now) {
+            let Some(handle) = self.flows.handle(index) else {
+                continue;
+            };
+            let Some(slot) = self.flows.get_mut(handle) else {
+                continue;
+            };
+            self.counters.inc(Counter::FlowsVisited);
+            slot.flow.on_deadline(now);
+            self.touched(now, handle);
+        }
     }
 
     /// Hands bytes over for sending; returns how many were taken from the front. When fewer than
@@ -176,37 +182,60 @@ impl Stack {
     /// # Errors
     /// See [`FlowError`].
     pub fn send(&mut self, now: Instant, id: FlowId, data: Bytes) -> Result<usize, FlowError> {
-        let _ = (now, data);
-        match self.flow(id).ok_or(FlowError::NoSuchFlow)?.flow {}
+        let slot = self.owned(id).ok_or(FlowError::NoSuchFlow)?;
+        if let Some(reason) = slot.closed {
+            return Err(FlowError::Closed(reason));
+        }
+        if slot.flow.is_shut_down() {
+            return Err(FlowError::ShutDown);
+        }
+        let taken = slot.flow.send(data);
+        self.touched(now, id.into());
+        Ok(taken)
     }
 
     /// Bytes that [`Stack::send`] would take now; 0 for an unknown or ended connection.
     pub fn send_room(&self, id: FlowId) -> usize {
-        self.slot(id).map_or(0, |slot| match slot.flow {})
+        match self.flows.get(id.into()) {
+            Some(slot) if slot.closed.is_none() && !slot.flow.is_shut_down() => slot
+                .flow
+                .send_room(self.config.limits.send_buffer)
+                .min(self.budget.available()),
+            _ => 0,
+        }
     }
 
-    /// The next bytes received, at most `max`.
+    /// The next bytes received, at most `max`, which is not 0.
     ///
     /// # Errors
     /// [`FlowError::NoSuchFlow`] only.
     pub fn recv(&mut self, now: Instant, id: FlowId, max: usize) -> Result<Recv, FlowError> {
-        let _ = (now, max);
-        match self.flow(id).ok_or(FlowError::NoSuchFlow)?.flow {}
+        let slot = self.owned(id).ok_or(FlowError::NoSuchFlow)?;
+        match (slot.flow.recv(now, max), slot.closed) {
+            (Recv::Pending, Some(CloseReason::Finished)) => Ok(Recv::Finished),
+            (Recv::Pending, Some(reason)) => Ok(Recv::Closed(reason)),
+            (Recv::Data(data), _) => {
+                self.touched(now, id.into());
+                Ok(Recv::Data(data))
+            }
+            (found, _) => Ok(found),
+        }
     }
 
     /// Finishes sending: the peer reads the end after what was sent. Receiving goes on.
     pub fn shutdown(&mut self, now: Instant, id: FlowId) {
-        let _ = now;
-        if let Some(slot) = self.flow(id) {
-            match slot.flow {}
+        if let Some(slot) = self.owned(id) {
+            slot.flow.shutdown();
+            self.touched(now, id.into());
         }
     }
 
     /// Resets the connection (RST, MP_FASTCLOSE): unsent and unread bytes are lost.
     pub fn abort(&mut self, now: Instant, id: FlowId) {
-        let _ = now;
-        if let Some(slot) = self.flow(id) {
-            match slot.flow {}
+        if let Some(slot) = self.flows.get_mut(id.into()) {
+            slot.flow.abort();
+            self.touched(now, id.into());
+            self.ended(id.into(), CloseReason::Aborted);
         }
     }
 
@@ -214,64 +243,24 @@ impl Stack {
     /// closed in the background; it is reset if received bytes are left unread (RFC 9293 §3.6.1)
     /// or more arrive.
     pub fn release(&mut self, now: Instant, id: FlowId) {
-        let _ = now;
-        if let Some(slot) = self.flow(id) {
-            match slot.flow {}
-        }
+        self.let_go(now, id.into());
     }
 
     /// What there is to know of a connection; `None` if it is gone.
     pub fn info(&self, id: FlowId) -> Option<FlowInfo> {
-        self.slot(id).map(|slot| match slot.flow {})
+        self.flows.get(id.into()).map(|slot| slot.info(id))
     }
 
     /// All connections, half-open and closing ones included, in no particular order.
     pub fn connections(&self) -> impl Iterator<Item = FlowInfo> + '_ {
-        self.flows.iter().map(|(_, slot)| match slot.flow {})
+        self.flows
+            .iter()
+            .map(|(handle, slot)| slot.info(handle.into()))
     }
 
-    /// Sets the priority of a subflow and tells the peer (MP_PRIO).
-    ///
-    /// # Errors
-    /// [`FlowError::NotMptcp`] or [`FlowError::NoSuchFlow`]; an unknown subflow is the latter.
-    pub fn set_backup(
-        &mut self,
-        now: Instant,
-        id: FlowId,
-        subflow: SubflowId,
-        backup: bool,
-    ) -> Result<(), FlowError> {
-        let _ = (now, subflow, backup);
-        match self.flow(id).ok_or(FlowError::NoSuchFlow)?.flow {}
-    }
-
-    /// Announces an address to the peer of one connection (ADD_ADDR), beside those of
-    /// [`Config::announce`].
-    ///
-    /// # Errors
-    /// [`FlowError::NotMptcp`] or [`FlowError::NoSuchFlow`].
-    pub fn announce(
-        &mut self,
-        now: Instant,
-        id: FlowId,
-        announcement: Announcement,
-    ) -> Result<(), FlowError> {
-        let _ = (now, announcement);
-        match self.flow(id).ok_or(FlowError::NoSuchFlow)?.flow {}
-    }
-
-    /// Withdraws addresses from the peer of one connection (REMOVE_ADDR).
-    ///
-    /// # Errors
-    /// [`FlowError::NotMptcp`] or [`FlowError::NoSuchFlow`].
-    pub fn withdraw(
-        &mut self,
-        now: Instant,
-        id: FlowId,
-        address_ids: &[u8],
-    ) -> Result<(), FlowError> {
-        let _ = (now, address_ids);
-        match self.flow(id).ok_or(FlowError::NoSuchFlow)?.flow {}
+    /// Connections that are remembered in TIME-WAIT only.
+    pub fn time_waits(&self) -> usize {
+        self.time_wait.len()
     }
 
     /// Counters since the start.
@@ -279,25 +268,93 @@ impl Stack {
         &self.counters
     }
 
-    /// Bytes that all buffers hold now.
+    /// Bytes charged now, of [`crate::Limits::memory`].
     pub fn memory(&self) -> usize {
-        0
+        self.budget.used()
     }
 
-    fn listener(&mut self, id: ListenerId) -> Option<&mut Listener> {
-        let listener = self.listeners.get_mut(id.index as usize)?;
-        (listener.generation == id.generation).then_some(listener)
-    }
-
-    fn slot(&self, id: FlowId) -> Option<&Slot> {
+    /// The slot of a connection that the application has.
+    pub(crate) fn owned(&mut self, id: FlowId) -> Option<&mut Slot> {
         self.flows
-            .get(id.index as usize)
-            .filter(|slot| slot.generation == id.generation)
+            .get_mut(id.into())
+            .filter(|slot| slot.stage == Stage::Owned)
     }
 
-    fn flow(&mut self, id: FlowId) -> Option<&mut Slot> {
-        self.flows
-            .get_mut(id.index as usize)
-            .filter(|slot| slot.generation == id.generation)
+    /// Marks an event as taken; false if whom it is about has gone.
+    fn still_matters(&mut self, event: &Event) -> bool {
+        let id = match *event {
+            Event::Accepted(id) => {
+                let listener = self.listeners.get_mut(id);
+                return listener.is_some_and(|listener| {
+                    listener.told = false;
+                    !listener.queue.is_empty()
+                });
+            }
+            Event::Established(id)
+            | Event::Readable(id)
+            | Event::Writable(id)
+            | Event::PeerFin(id)
+            | Event::Closed(id, _)
+            | Event::Path(id, _) => id,
+        };
+        let Some(slot) = self.owned(id) else {
+            return false;
+        };
+        match event {
+            Event::Readable(_) => slot.told.readable = false,
+            Event::Writable(_) => slot.told.writable = false,
+            Event::Path(..) => slot.told.paths -= 1,
+            _ => {}
+        }
+        true
+    }
+
+    /// Both ends of a connection to be opened, with a port chosen if none is given.
+    fn free_tuple(&mut self, local: SocketAddr, remote: SocketAddr) -> Result<Tuple, ConnectError> {
+        let tuple = Tuple::new(local, remote);
+        if !tuple.is_usable() || !self.config.local.contains(local.ip()) {
+            return Err(ConnectError::Address);
+        }
+        let with_port = |port| Tuple {
+            local: (tuple.local.ip(), port).into(),
+            ..tuple
+        };
+        let (demux, time_wait) = (&self.demux, &self.time_wait);
+        let taken = |tuple: &Tuple| demux.contains(tuple) || time_wait.contains(tuple);
+        if tuple.local.port() == 0 {
+            let port = self.ports.pick(tuple.local.ip(), tuple.remote, |port| {
+                taken(&with_port(port))
+            });
+            return port.map(with_port).ok_or(ConnectError::NoPorts);
+        }
+        if taken(&tuple) {
+            Err(ConnectError::InUse)
+        } else {
+            Ok(tuple)
+        }
+    }
+
+    /// Parameters of a plain connection.
+    pub(crate) fn stream_config(&self, tuple: &Tuple) -> StreamConfig {
+        let mut tcp = self.config.tcp.clone();
+        tcp.mss = self.mss(tuple);
+        tcp.recv_buffer = self.config.limits.recv_buffer.min(u32::MAX as usize) as u32;
+        tcp.time_wait = self.config.time_wait;
+        StreamConfig {
+            tcp,
+            send_buffer: self.config.limits.send_buffer,
+            gso_max: self.config.gso_max,
+            budget: self.budget.clone(),
+        }
+    }
+
+    /// Room for payload and TCP options in a packet between these ends.
+    pub(crate) fn mss(&self, tuple: &Tuple) -> u16 {
+        let ip_len = if tuple.remote.is_ipv6() {
+            V6_LEN
+        } else {
+            V4_LEN
+        };
+        self.config.mtu.max(1280) - (ip_len + HEADER_LEN) as u16
     }
 }

@@ -45,8 +45,16 @@ struct Node {
     slot: u16,
 }
 
-const EMPTY: Slot = Slot { head: NIL, least: u64::MAX };
-const IDLE: Node = Node { prev: NIL, next: NIL, at: 0, slot: UNSET };
+const EMPTY: Slot = Slot {
+    head: NIL,
+    least: u64::MAX,
+};
+const IDLE: Node = Node {
+    prev: NIL,
+    next: NIL,
+    at: 0,
+    slot: UNSET,
+};
 
 impl Wheel {
     pub(crate) fn new(now: Instant) -> Self {
@@ -131,7 +139,12 @@ impl Wheel {
         let digit = (at >> (BITS * level as u32)) as usize % SLOTS;
         let index = level * SLOTS + digit;
         let slot = &mut self.slots[index];
-        self.nodes[key as usize] = Node { prev: NIL, next: slot.head, at, slot: index as u16 };
+        self.nodes[key as usize] = Node {
+            prev: NIL,
+            next: slot.head,
+            at,
+            slot: index as u16,
+        };
         if slot.head != NIL {
             self.nodes[slot.head as usize].prev = key;
         }
@@ -142,7 +155,9 @@ impl Wheel {
     }
 
     fn unlink(&mut self, key: u32) {
-        let Node { prev, next, slot, .. } = self.nodes[key as usize];
+        let Node {
+            prev, next, slot, ..
+        } = self.nodes[key as usize];
         self.nodes[key as usize] = IDLE;
         if next != NIL {
             self.nodes[next as usize].prev = prev;
@@ -180,8 +195,12 @@ mod tests {
 
     impl Model {
         fn due(&mut self, now: u64) -> Vec<u32> {
-            let due: Vec<u32> =
-                self.deadlines.iter().filter(|(_, at)| **at <= now).map(|(key, _)| *key).collect();
+            let due: Vec<u32> = self
+                .deadlines
+                .iter()
+                .filter(|(_, at)| **at <= now)
+                .map(|(key, _)| *key)
+                .collect();
             due.iter().for_each(|key| {
                 self.deadlines.remove(key);
             });

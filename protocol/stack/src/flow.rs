@@ -1,0 +1,188 @@
+//! A connection in its slot.
+
+use crate::demux::Tuple;
+use crate::event::CloseReason;
+use crate::id::{FlowId, ListenerId, SubflowId};
+use crate::info::{FlowInfo, Protocol, SubflowInfo};
+use crate::stack::Recv;
+use anabranch_tcp::budget::Charge;
+use anabranch_tcp::{Close, Instant, Stream};
+use bytes::Bytes;
+
+/// Bytes charged for a connection beside its buffers.
+pub(crate) const FLOW_COST: usize = 4096;
+
+pub(crate) struct Slot {
+    pub(crate) flow: Flow,
+    pub(crate) opened: Instant,
+    pub(crate) stage: Stage,
+    pub(crate) closed: Option<CloseReason>,
+    /// It waits in [`crate::ready::Ready`].
+    pub(crate) ready: bool,
+    pub(crate) told: Told,
+    /// What the slot itself takes of the memory budget.
+    pub(crate) _charge: Charge,
+}
+
+/// Where TCP and Multipath TCP meet, and nowhere else.
+pub(crate) enum Flow {
+    Tcp(Box<Plain>),
+}
+
+/// A plain TCP connection and where it is.
+pub(crate) struct Plain {
+    pub(crate) stream: Stream,
+    pub(crate) tuple: Tuple,
+}
+
+/// Whose a connection is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Stage {
+    /// A peer's handshake with a listener is not complete.
+    HalfOpen(ListenerId),
+    /// It waits in the listener's accept queue.
+    Queued(ListenerId),
+    /// The application has it.
+    Owned,
+    /// Nobody has it: it goes when it is closed.
+    Released,
+}
+
+/// Events that wait to be taken: they need not be queued again.
+#[derive(Clone, Copy, Default, Debug)]
+pub(crate) struct Told {
+    pub(crate) readable: bool,
+    pub(crate) writable: bool,
+    pub(crate) paths: u8,
+}
+
+impl Slot {
+    pub(crate) fn info(&self, id: FlowId) -> FlowInfo {
+        match &self.flow {
+            Flow::Tcp(plain) => plain.info(id, self.opened),
+        }
+    }
+}
+
+impl Flow {
+    pub(crate) fn send(&mut self, data: Bytes) -> usize {
+        match self {
+            Flow::Tcp(plain) => plain.stream.send(data),
+        }
+    }
+
+    /// What a send buffer of `limit` bytes has left.
+    pub(crate) fn send_room(&self, limit: usize) -> usize {
+        let unacked = match self {
+            Flow::Tcp(plain) => plain.stream.info().unacked,
+        };
+        limit.saturating_sub(unacked as usize)
+    }
+
+    /// What there is to read; `Pending` also where the connection has ended.
+    pub(crate) fn recv(&mut self, now: Instant, max: usize) -> Recv {
+        let (data, end) = match self {
+            Flow::Tcp(plain) => (plain.stream.recv(now, max), plain.stream.at_end()),
+        };
+        match data {
+            Some(data) => Recv::Data(data),
+            None if end => Recv::Finished,
+            None => Recv::Pending,
+        }
+    }
+
+    pub(crate) fn is_shut_down(&self) -> bool {
+        match self {
+            Flow::Tcp(plain) => plain.stream.tcb().is_closing(),
+        }
+    }
+
+    pub(crate) fn shutdown(&mut self) {
+        match self {
+            Flow::Tcp(plain) => plain.stream.shutdown(),
+        }
+    }
+
+    pub(crate) fn abort(&mut self) {
+        match self {
+            Flow::Tcp(plain) => plain.stream.abort(),
+        }
+    }
+
+    /// The application lets go: see [`crate::Stack::release`].
+    pub(crate) fn orphan(&mut self) {
+        match self {
+            Flow::Tcp(plain) => plain.stream.close(),
+        }
+    }
+
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        match self {
+            Flow::Tcp(plain) => plain.stream.deadline(),
+        }
+    }
+
+    pub(crate) fn on_deadline(&mut self, now: Instant) {
+        match self {
+            Flow::Tcp(plain) => plain.stream.on_deadline(now),
+        }
+    }
+
+    /// Nothing will happen any more.
+    pub(crate) fn is_over(&self) -> bool {
+        match self {
+            Flow::Tcp(plain) => plain.stream.is_closed(),
+        }
+    }
+}
+
+impl Plain {
+    fn info(&self, id: FlowId, opened: Instant) -> FlowInfo {
+        let info = self.stream.info();
+        FlowInfo {
+            id,
+            protocol: Protocol::Tcp,
+            state: info.state.into(),
+            local: self.tuple.local,
+            remote: self.tuple.remote,
+            opened,
+            bytes_sent: info.stats.bytes_acked,
+            bytes_received: info.stats.bytes_in,
+            send_queue: info.unacked as usize,
+            recv_queue: info.unread as usize,
+            subflows: vec![self.subflow()],
+        }
+    }
+
+    fn subflow(&self) -> SubflowInfo {
+        let info = self.stream.info();
+        SubflowInfo {
+            id: SubflowId(0),
+            local: self.tuple.local,
+            remote: self.tuple.remote,
+            state: info.state.into(),
+            backup: false,
+            srtt: info.srtt.unwrap_or_default(),
+            rttvar: info.rttvar.unwrap_or_default(),
+            cwnd: info.cwnd,
+            ssthresh: info.ssthresh,
+            mss: info.mss.min(u32::from(u16::MAX)) as u16,
+            in_flight: info.in_flight,
+            bytes_sent: info.stats.bytes_out,
+            bytes_received: info.stats.bytes_in,
+            retransmissions: info.stats.retransmits,
+        }
+    }
+}
+
+impl From<Close> for CloseReason {
+    fn from(close: Close) -> Self {
+        match close {
+            Close::Reset => CloseReason::Reset,
+            Close::Refused => CloseReason::Refused,
+            Close::TimedOut => CloseReason::TimedOut,
+            Close::Unreachable => CloseReason::Unreachable,
+            Close::Local => CloseReason::Aborted,
+        }
+    }
+}

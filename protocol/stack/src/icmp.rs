@@ -1,0 +1,86 @@
+//! ICMP: errors go to the connection they are about, echo requests are answered if so configured.
+
+use crate::counters::Counter;
+use crate::demux::Tuple;
+use crate::flow::Flow;
+use crate::stack::Stack;
+use anabranch_tcp::Instant;
+use anabranch_tcp::icmp::{IcmpError, IcmpKind};
+use anabranch_wire::frame::Frame;
+use anabranch_wire::icmp::{self, Message, Quoted, Unreachable};
+use anabranch_wire::ip::{IpPacket, V4_LEN, V6_LEN};
+use anabranch_wire::tcp::HEADER_LEN;
+
+/// Smaller next-hop MTUs are not believed. IPv4 allows 68 bytes, but below some 552 only an
+/// attacker gains (RFC 5927 §7); IPv6 guarantees 1280 (RFC 8200 §5).
+const LEAST_MTU: [u32; 2] = [552, 1280];
+
+/// For routers that do not say (RFC 1191 §5): the size every host takes (RFC 1122 §3.3.2).
+const UNTOLD_MTU: u32 = 576;
+
+impl Stack {
+    pub(crate) fn receive_icmp(&mut self, now: Instant, ip: &IpPacket, frame: &Frame) {
+        self.counters.inc(Counter::IcmpInMsgs);
+        match icmp::parse(ip, &frame.data) {
+            Ok(Message::EchoRequest { body }) => {
+                self.counters.inc(Counter::IcmpInEchos);
+                if self.config.icmp_echo
+                    && self.may_reply(now)
+                    && let Some(reply) = icmp::echo_reply(frame, ip, body)
+                {
+                    self.counters.inc(Counter::IcmpOutEchoReps);
+                    self.replies.push_back(reply);
+                }
+            }
+            Ok(Message::Unreachable { why, quoted }) => {
+                self.counters.inc(Counter::IcmpInDestUnreachs);
+                let hard = matches!(
+                    why,
+                    Unreachable::Port | Unreachable::Protocol | Unreachable::Prohibited
+                );
+                self.icmp_error(now, quoted, IcmpKind::Unreachable { hard });
+            }
+            Ok(Message::PacketTooBig { mtu, quoted }) => {
+                self.counters.inc(Counter::IcmpInDestUnreachs);
+                let kind = IcmpKind::TooBig {
+                    mss: path_mss(mtu, quoted.dst.is_ipv6()),
+                };
+                self.icmp_error(now, quoted, kind);
+            }
+            Ok(Message::TimeExceeded { quoted }) => {
+                self.icmp_error(now, quoted, IcmpKind::Unreachable { hard: false });
+            }
+            Ok(Message::Other) => {}
+            Err(_) => self.counters.inc(Counter::IcmpInErrors),
+        }
+    }
+
+    /// Delivers an error. The connection believes it only if the quoted sequence number is in
+    /// flight (RFC 5927 §4.1).
+    fn icmp_error(&mut self, now: Instant, quoted: Quoted, kind: IcmpKind) {
+        let target = self.demux.get(&Tuple::new(quoted.src, quoted.dst));
+        let Some(handle) = target.and_then(|target| self.flows.handle(target.index)) else {
+            self.counters.inc(Counter::IcmpInErrors);
+            return;
+        };
+        let error = IcmpError {
+            seq: quoted.seq,
+            kind,
+        };
+        let Some(slot) = self.flows.get_mut(handle) else {
+            return;
+        };
+        match &mut slot.flow {
+            Flow::Tcp(plain) => plain.stream.on_icmp(now, error),
+        }
+        self.touched(now, handle);
+    }
+}
+
+/// Room for payload and TCP options in a packet of `mtu` bytes.
+fn path_mss(mtu: u32, v6: bool) -> u16 {
+    let told = if mtu == 0 { UNTOLD_MTU } else { mtu };
+    let mtu = told.max(LEAST_MTU[usize::from(v6)]);
+    let ip_len = if v6 { V6_LEN } else { V4_LEN };
+    (mtu as usize - ip_len - HEADER_LEN).min(usize::from(u16::MAX)) as u16
+}

@@ -1,0 +1,255 @@
+//! From the first SYN to the last trace of a connection.
+
+use crate::counters::Counter;
+use crate::demux::{Target, Tuple};
+use crate::event::{CloseReason, Event};
+use crate::flow::{FLOW_COST, Flow, Slot, Stage, Told};
+use crate::id::{FlowId, ListenerId};
+use crate::stack::Stack;
+use anabranch_tcp::Instant;
+use anabranch_tcp::budget::Charge;
+
+/// A slot's index and generation.
+pub(crate) type Handle = (u32, u32);
+
+impl From<FlowId> for Handle {
+    fn from(id: FlowId) -> Handle {
+        (id.index, id.generation)
+    }
+}
+
+impl From<Handle> for FlowId {
+    fn from((index, generation): Handle) -> FlowId {
+        FlowId { index, generation }
+    }
+}
+
+impl Stack {
+    /// Leave to make one more connection: the memory it takes. An eighth of all memory is kept
+    /// for the connections there are.
+    pub(crate) fn admit(&self) -> Option<Charge> {
+        if self.flows.len() >= self.config.limits.flows {
+            return None;
+        }
+        if self.budget.available() < self.config.limits.memory / 8 {
+            return None;
+        }
+        self.budget.charge(FLOW_COST)
+    }
+
+    /// Puts a new connection in a slot and makes its initial subflow reachable.
+    pub(crate) fn adopt(
+        &mut self,
+        now: Instant,
+        tuple: Tuple,
+        flow: Flow,
+        stage: Stage,
+        charge: Charge,
+    ) -> Handle {
+        let handle = self.flows.insert(Slot {
+            flow,
+            opened: now,
+            stage,
+            closed: None,
+            ready: false,
+            told: Told::default(),
+            _charge: charge,
+        });
+        self.demux.insert(
+            tuple,
+            Target {
+                index: handle.0,
+                subflow: 0,
+            },
+        );
+        self.touched(now, handle);
+        handle
+    }
+
+    /// To be called after anything that happened to a connection: takes its events and queues it
+    /// for transmission, at the end of which its timer is set.
+    pub(crate) fn touched(&mut self, now: Instant, handle: Handle) {
+        self.take_events(now, handle);
+        if let Some(slot) = self.flows.get_mut(handle)
+            && !slot.ready
+        {
+            slot.ready = true;
+            self.ready.push(handle);
+        }
+    }
+
+    /// The connection has nothing more to send now.
+    pub(crate) fn drained(&mut self, now: Instant, handle: Handle) {
+        self.take_events(now, handle);
+        let Some(slot) = self.flows.get_mut(handle) else {
+            return;
+        };
+        slot.ready = false;
+        self.wheel.set(handle.0, slot.flow.deadline());
+        let over = slot.flow.is_over();
+        let released = slot.stage == Stage::Released;
+        if over || (released && self.can_rest(handle)) {
+            self.rest(now, handle);
+        }
+    }
+
+    fn take_events(&mut self, now: Instant, handle: Handle) {
+        while let Some(slot) = self.flows.get_mut(handle) {
+            let Flow::Tcp(plain) = &mut slot.flow;
+            let Some(event) = plain.stream.poll_event() else {
+                return;
+            };
+            self.on_tcp_event(now, handle, event);
+        }
+    }
+
+    fn on_tcp_event(&mut self, now: Instant, handle: Handle, event: anabranch_tcp::Event) {
+        use anabranch_tcp::Event as Tcp;
+        match event {
+            Tcp::Established => self.established(now, handle),
+            Tcp::Readable => self.readable(handle),
+            Tcp::Writable => self.writable(handle),
+            Tcp::PeerFin => self.tell(handle, Event::PeerFin(handle.into())),
+            Tcp::Closed => self.ended(handle, CloseReason::Finished),
+            Tcp::Aborted(close) => self.ended(handle, close.into()),
+        }
+    }
+
+    /// The initial handshake is complete.
+    pub(crate) fn established(&mut self, now: Instant, handle: Handle) {
+        let Some(slot) = self.flows.get_mut(handle) else {
+            return;
+        };
+        let Stage::HalfOpen(id) = slot.stage else {
+            self.tell(handle, Event::Established(handle.into()));
+            return;
+        };
+        self.counters.inc(Counter::TcpPassiveOpens);
+        let Some(listener) = self.listeners.get_mut(id) else {
+            // The listener closed meanwhile: nobody will ever take this connection.
+            slot.stage = Stage::Released;
+            slot.flow.abort();
+            self.touched(now, handle);
+            return;
+        };
+        slot.stage = Stage::Queued(id);
+        listener.half_open -= 1;
+        listener.queue.push_back(handle.into());
+        if !listener.told {
+            listener.told = true;
+            self.events.push_back(Event::Accepted(id));
+        }
+    }
+
+    pub(crate) fn readable(&mut self, handle: Handle) {
+        let Some(slot) = self.flows.get_mut(handle) else {
+            return;
+        };
+        if slot.stage == Stage::Owned && !slot.told.readable {
+            slot.told.readable = true;
+            self.events.push_back(Event::Readable(handle.into()));
+        }
+    }
+
+    pub(crate) fn writable(&mut self, handle: Handle) {
+        let Some(slot) = self.flows.get_mut(handle) else {
+            return;
+        };
+        if slot.stage == Stage::Owned && !slot.told.writable {
+            slot.told.writable = true;
+            self.events.push_back(Event::Writable(handle.into()));
+        }
+    }
+
+    /// The connection ended: the application hears of it once.
+    pub(crate) fn ended(&mut self, handle: Handle, reason: CloseReason) {
+        let Some(slot) = self.flows.get_mut(handle) else {
+            return;
+        };
+        if slot.closed.is_some() {
+            return;
+        }
+        slot.closed = Some(reason);
+        if let Stage::HalfOpen(id) = slot.stage {
+            slot.stage = Stage::Released;
+            self.counters.inc(Counter::TcpAttemptFails);
+            if let Some(listener) = self.listeners.get_mut(id) {
+                listener.half_open -= 1;
+            }
+        } else if reason == CloseReason::Reset {
+            self.counters.inc(Counter::TcpEstabResets);
+        }
+        self.tell(handle, Event::Closed(handle.into(), reason));
+    }
+
+    /// Queues an event that happens once in the life of a connection.
+    pub(crate) fn tell(&mut self, handle: Handle, event: Event) {
+        if self
+            .flows
+            .get(handle)
+            .is_some_and(|slot| slot.stage == Stage::Owned)
+        {
+            self.events.push_back(event);
+        }
+    }
+
+    /// A connection of a listener's queue becomes the application's, which hears what it missed.
+    pub(crate) fn hand_over(&mut self, listener: ListenerId) -> Option<FlowId> {
+        let id = self.listeners.get_mut(listener)?.queue.pop_front()?;
+        let slot = self.flows.get_mut(id.into())?;
+        slot.stage = Stage::Owned;
+        let closed = slot.closed;
+        self.readable(id.into());
+        if let Some(reason) = closed {
+            self.tell(id.into(), Event::Closed(id, reason));
+        }
+        Some(id)
+    }
+
+    /// The application is done with a connection.
+    pub(crate) fn let_go(&mut self, now: Instant, handle: Handle) {
+        let Some(slot) = self.flows.get_mut(handle) else {
+            return;
+        };
+        slot.stage = Stage::Released;
+        slot.flow.orphan();
+        self.touched(now, handle);
+    }
+
+    /// Whether all that is left of a connection is TIME-WAIT.
+    fn can_rest(&self, handle: Handle) -> bool {
+        let Some(Slot {
+            flow: Flow::Tcp(plain),
+            ..
+        }) = self.flows.get(handle)
+        else {
+            return false;
+        };
+        plain.stream.tcb().state() == anabranch_tcp::State::TimeWait
+    }
+
+    /// Takes a connection that is over, or in TIME-WAIT with nobody to read from it, off the
+    /// tables; out of its slot too unless the application still has it.
+    fn rest(&mut self, now: Instant, handle: Handle) {
+        let Some(slot) = self.flows.get(handle) else {
+            return;
+        };
+        let Flow::Tcp(plain) = &slot.flow;
+        let (tuple, released) = (plain.tuple, slot.stage == Stage::Released);
+        self.demux.remove(
+            &tuple,
+            Target {
+                index: handle.0,
+                subflow: 0,
+            },
+        );
+        if plain.stream.tcb().state() == anabranch_tcp::State::TimeWait {
+            self.time_wait.insert(now, tuple, plain.stream.tcb());
+            self.counters.inc(Counter::TcpExtTW);
+        }
+        self.wheel.set(handle.0, None);
+        if released {
+            self.flows.remove(handle);
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! Tokens: by them peers name the connection that a subflow joins (RFC 8684 §3.2).
+
+use crate::random::{KeyedHash, Random, SeededMap};
+use anabranch_mptcp::keys::{Version, derive};
+
+/// Draws before giving up. Even with every second token in use, all fail once in 2³² times.
+const DRAWS: usize = 32;
+
+/// From tokens to slots of connections.
+pub(crate) struct Tokens {
+    map: SeededMap<u32, u32>,
+}
+
+impl Tokens {
+    pub(crate) fn new(hash: KeyedHash) -> Self {
+        Tokens {
+            map: SeededMap::with_hasher(hash),
+        }
+    }
+
+    /// A random key whose token no connection has, and that token (RFC 8684 §3.1).
+    pub(crate) fn draw_key(&self, random: &mut Random, version: Version) -> Option<(u64, u32)> {
+        (0..DRAWS).find_map(|_| {
+            let key = random.u64();
+            let token = derive(version, key).token;
+            (!self.map.contains_key(&token)).then_some((key, token))
+        })
+    }
+
+    pub(crate) fn insert(&mut self, token: u32, flow: u32) {
+        self.map.insert(token, flow);
+    }
+
+    pub(crate) fn get(&self, token: u32) -> Option<u32> {
+        self.map.get(&token).copied()
+    }
+
+    pub(crate) fn remove(&mut self, token: u32) {
+        self.map.remove(&token);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_with_a_taken_token_is_not_drawn() {
+        let draw = |tokens: &Tokens| tokens.draw_key(&mut Random::new([7; 32]), Version::V1);
+        let mut tokens = Tokens::new(Random::new([1; 32]).hash());
+        let (first, token) = draw(&tokens).unwrap();
+        tokens.insert(token, 0);
+        let (second, other) = draw(&tokens).unwrap();
+        assert_ne!((first, token), (second, other));
+        tokens.remove(token);
+        assert_eq!(draw(&tokens), Some((first, token)));
+    }
+}
