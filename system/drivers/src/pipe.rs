@@ -2,7 +2,6 @@
 
 use crate::{Counters, Driver, GSO_MAX};
 use anabranch_wire::frame::{Frame, Transmit};
-use bytes::{Bytes, BytesMut};
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
@@ -14,7 +13,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 pub struct PipeConfig {
     /// Largest IP packet, bytes.
     pub mtu: u16,
-    /// Frames that may wait in each direction.
+    /// Frames that may wait in each direction; a super-frame cut in software may overstep it by
+    /// its packets.
     pub capacity: usize,
     /// Super-frames pass whole and checksums are vouched for; without it every frame is a single
     /// packet with its checksum complete, as on a wire.
@@ -89,7 +89,7 @@ impl Lane {
             .unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
-    fn push(&self, frames: &mut dyn Iterator<Item = Frame>, capacity: usize) -> io::Result<()> {
+    fn push(&self, frames: impl Iterator<Item = Frame>, capacity: usize) -> io::Result<()> {
         let mut queue = self.lock();
         if queue.closed {
             return Err(ErrorKind::BrokenPipe.into());
@@ -129,8 +129,7 @@ impl Driver for Pipe {
             return Err(kind.into());
         }
         for frame in queue.frames.drain(..count) {
-            self.counters.rx_packets += 1;
-            self.counters.rx_bytes += frame.data.len() as u64;
+            self.counters.received(frame.data.len());
             into.push(frame);
         }
         let wake_sender = count > 0 && std::mem::take(&mut queue.refused);
@@ -142,18 +141,18 @@ impl Driver for Pipe {
     }
 
     fn send(&mut self, transmit: &Transmit) -> io::Result<()> {
-        let mut bytes = 0;
-        let frame = whole(transmit);
-        let mut frames = std::iter::once(frame).inspect(|frame| bytes += frame.data.len() as u64);
-        let sent = self.outgoing.push(&mut frames, self.config.capacity);
-        match &sent {
-            Ok(()) => {
-                self.counters.tx_packets += 1;
-                self.counters.tx_bytes += bytes;
-            }
-            Err(error) if error.kind() == ErrorKind::WouldBlock => self.counters.tx_full += 1,
-            Err(_) => self.counters.tx_errors += 1,
-        }
+        let sent = if self.config.offload {
+            self.outgoing.push(
+                std::iter::once_with(|| transmit.to_frame()),
+                self.config.capacity,
+            )
+        } else {
+            let packets = transmit
+                .packets()
+                .map(|packet| Frame::packet(packet.to_bytes()));
+            self.outgoing.push(packets, self.config.capacity)
+        };
+        self.counters.sent(transmit.total_len(), &sent);
         sent
     }
 
@@ -179,26 +178,6 @@ impl Drop for Pipe {
         self.incoming.close();
         self.outgoing.close();
     }
-}
-
-/// A transmit as the other end sees it, its checksum vouched for.
-fn whole(transmit: &Transmit) -> Frame {
-    Frame {
-        data: gather(transmit),
-        checksum_ok: true,
-        gso_size: transmit.gso_size,
-    }
-}
-
-/// Header and payload in one piece: a frame is contiguous, so this end copies once.
-fn gather(transmit: &Transmit) -> Bytes {
-    let payload: usize = transmit.payload.iter().map(Bytes::len).sum();
-    let mut data = BytesMut::with_capacity(transmit.header.len() + payload);
-    data.extend_from_slice(&transmit.header);
-    for slice in &transmit.payload {
-        data.extend_from_slice(slice);
-    }
-    data.freeze()
 }
 
 /// A descriptor that is readable from a [`raise`](EventFd::raise) until the next

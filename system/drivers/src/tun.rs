@@ -5,12 +5,14 @@
 
 mod buffers;
 mod device;
-mod vnet;
 
 use crate::{Counters, Driver, GSO_MAX, MAX_PACKET};
-use anabranch_wire::frame::{Frame, Transmit};
+use anabranch_wire::frame::{Frame, Transmit, segment};
+use anabranch_wire::vnet::{self, VnetHdr};
 use buffers::Buffers;
+use bytes::Buf;
 use device::Device;
+use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, ErrorKind, IoSlice, Write};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -59,6 +61,8 @@ pub struct Tun {
     mtu: u16,
     offload: Offload,
     buffers: Buffers,
+    /// The rest of a super-frame cut in software, when the device filled up in the middle of it.
+    unsent: VecDeque<Transmit>,
     counters: Counters,
 }
 
@@ -84,6 +88,7 @@ impl Tun {
             mtu: config.mtu,
             offload: device.offload,
             buffers: Buffers::new(header + MAX_PACKET),
+            unsent: VecDeque::new(),
             counters: Counters::default(),
         })
     }
@@ -100,44 +105,96 @@ impl Tun {
 
     /// Reads one frame; `None` if it was malformed.
     fn read(&mut self) -> io::Result<Option<Frame>> {
-        let packet = self.buffers.read(self.file.as_fd())?;
-        let frame = match self.offload {
-            Offload::None => Some(Frame {
-                data: packet,
-                checksum_ok: false,
-                gso_size: 0,
-            }),
-            Offload::Checksum | Offload::Segmentation => vnet::decode(packet),
+        let mut packet = self.buffers.read(self.file.as_fd())?;
+        if self.offload == Offload::None {
+            return Ok(Some(Frame::packet(packet)).filter(|frame| !frame.data.is_empty()));
+        }
+        let Some(header) = packet.first_chunk() else {
+            return Ok(None);
         };
-        Ok(frame.filter(|frame| !frame.data.is_empty()))
+        let Ok(header) = VnetHdr::decode(header) else {
+            return Ok(None);
+        };
+        packet.advance(vnet::LEN);
+        Ok(header
+            .frame(packet)
+            .ok()
+            .filter(|frame| !frame.data.is_empty()))
     }
 
+    /// Writes what the device can take as it is.
     fn write(&mut self, transmit: &Transmit) -> io::Result<()> {
-        let vnet = vnet::encode(transmit);
+        let header = VnetHdr::for_transmit(transmit).encode();
         let mut slices = Vec::with_capacity(2 + transmit.payload.len());
         if self.offload > Offload::None {
-            slices.push(IoSlice::new(&vnet));
+            slices.push(IoSlice::new(&header));
         }
         slices.push(IoSlice::new(&transmit.header));
         slices.extend(transmit.payload.iter().map(|slice| IoSlice::new(slice)));
-        let written = (&self.file).write_vectored(&slices)?;
-        let expected: usize = slices.iter().map(|slice| slice.len()).sum();
-        if written == expected {
-            Ok(())
-        } else {
-            Err(ErrorKind::WriteZero.into())
+        let length: usize = slices.iter().map(|slice| slice.len()).sum();
+        let written = loop {
+            match (&self.file).write_vectored(&slices) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                written => break written,
+            }
+        };
+        let done = match written {
+            Ok(written) if written == length => Ok(()),
+            Ok(_) => Err(ErrorKind::WriteZero.into()),
+            Err(error) => Err(error),
+        };
+        self.counters.sent(transmit.total_len(), &done);
+        done
+    }
+
+    /// Writes a packet at a time what the device would not take as it is.
+    fn write_packets(&mut self, packets: impl Iterator<Item = Transmit>) -> io::Result<()> {
+        let mut outcome = Ok(());
+        for (position, packet) in packets.enumerate() {
+            if !self.unsent.is_empty() {
+                self.unsent.push_back(packet);
+                continue;
+            }
+            match self.write(&packet) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock && position == 0 => {
+                    return Err(error);
+                }
+                // The device has part of it already: the rest is ours to send.
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    self.unsent.push_back(packet);
+                }
+                Err(error) => outcome = Err(error),
+                Ok(()) => {}
+            }
         }
+        outcome
+    }
+
+    /// Sends what is left of a super-frame.
+    fn flush(&mut self) -> io::Result<()> {
+        while let Some(packet) = self.unsent.pop_front() {
+            match self.write(&packet) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    self.unsent.push_front(packet);
+                    return Err(error);
+                }
+                // Counted; it concerns that packet, not those behind it.
+                Ok(()) | Err(_) => {}
+            }
+        }
+        Ok(())
     }
 }
 
 impl Driver for Tun {
     fn receive(&mut self, into: &mut Vec<Frame>, max: usize) -> io::Result<usize> {
+        // Whoever waits for the device waits for this too.
+        let _ = self.flush();
         let before = into.len();
         while into.len() - before < max {
             match self.read() {
                 Ok(Some(frame)) => {
-                    self.counters.rx_packets += 1;
-                    self.counters.rx_bytes += frame.data.len() as u64;
+                    self.counters.received(frame.data.len());
                     into.push(frame);
                 }
                 Ok(None) => self.counters.rx_errors += 1,
@@ -150,21 +207,15 @@ impl Driver for Tun {
     }
 
     fn send(&mut self, transmit: &Transmit) -> io::Result<()> {
-        let sent = self.write(transmit);
-        match &sent {
-            Ok(()) => {
-                self.counters.tx_packets += 1;
-                self.counters.tx_bytes += transmit.header.len() as u64
-                    + transmit
-                        .payload
-                        .iter()
-                        .map(|slice| slice.len() as u64)
-                        .sum::<u64>();
-            }
-            Err(error) if error.kind() == ErrorKind::WouldBlock => self.counters.tx_full += 1,
-            Err(_) => self.counters.tx_errors += 1,
+        self.flush()?;
+        let is_super = transmit.payload_len() > usize::from(transmit.gso_size);
+        let is_super = is_super && transmit.gso_size > 0;
+        match self.offload {
+            Offload::Segmentation => self.write(transmit),
+            Offload::Checksum if !is_super => self.write(transmit),
+            Offload::Checksum => self.write_packets(segment(transmit)),
+            Offload::None => self.write_packets(transmit.packets()),
         }
-        sent
     }
 
     fn mtu(&self) -> u16 {

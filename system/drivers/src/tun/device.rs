@@ -1,6 +1,7 @@
 //! Creation of the interface: the ioctls, from the most offload downwards.
 
-use super::{Offload, vnet};
+use super::Offload;
+use anabranch_wire::vnet;
 use libc::{c_int, c_short, c_uint, c_ulong};
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind};
