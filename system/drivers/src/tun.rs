@@ -15,7 +15,7 @@ use device::Device;
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, ErrorKind, IoSlice, Write};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// How much of a packet's work the kernel does; each level includes those before it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -183,6 +183,14 @@ impl Tun {
             }
         }
         Ok(())
+    }
+}
+
+/// The device itself, to read and write without [`Driver`]: one packet a call, behind a virtio-net
+/// header unless it was opened with [`Offload::None`]. Closing it removes the interface.
+impl From<Tun> for OwnedFd {
+    fn from(tun: Tun) -> OwnedFd {
+        tun.file.into()
     }
 }
 
