@@ -7,6 +7,10 @@
 //! a packet device, [`icmp`] reads and writes the control messages that a TCP host meets.
 #![forbid(unsafe_code)]
 
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 pub mod checksum;
 mod error;
 pub mod frame;

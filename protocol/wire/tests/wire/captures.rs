@@ -1,19 +1,18 @@
 //! Real traffic of both MPTCP versions: every packet parses, and is written again byte for byte.
 
-mod support;
-
+use crate::support::build;
+use crate::support::shared::{Captured, captures};
 use anabranch_wire::ip::{IpPacket, protocol};
-use anabranch_wire::{Build, Packet, checksum};
+use anabranch_wire::{Packet, checksum};
 use std::ops::Range;
-use support::Captured;
 
 /// Every TCP packet of the captures, parsed.
-struct Seen {
-    name: String,
-    bytes: Vec<u8>,
-    complete: bool,
+pub(crate) struct Seen {
+    pub(crate) name: String,
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) complete: bool,
     ip: IpPacket,
-    packet: Packet,
+    pub(crate) packet: Packet,
 }
 
 impl Seen {
@@ -23,8 +22,8 @@ impl Seen {
     }
 }
 
-fn tcp_packets() -> Option<Vec<Seen>> {
-    let captures = support::captures()?;
+pub(crate) fn tcp_packets() -> Option<Vec<Seen>> {
+    let captures = captures()?;
     Some(captures.into_iter().filter_map(parse).collect())
 }
 
@@ -63,21 +62,7 @@ fn filled(mut bytes: Vec<u8>, complete: bool) -> Vec<u8> {
 }
 
 fn emitted(packet: &Packet) -> Vec<u8> {
-    let build = Build {
-        src: packet.src,
-        dst: packet.dst,
-        ttl: packet.ttl,
-        traffic_class: packet.traffic_class,
-        ident: 0,
-        seq: packet.seq,
-        ack: packet.ack,
-        flags: packet.flags,
-        window: packet.window,
-        urgent: packet.urgent,
-        options: &packet.options,
-        mptcp: &packet.mptcp,
-    };
-    let header = build
+    let header = build(packet)
         .emit(packet.payload.len())
         .expect("what was received can be sent");
     header.bytes[usize::from(header.ip_len)..].to_vec()
