@@ -3,6 +3,7 @@
 use crate::app::{Plan, Progress, Step};
 use crate::host::Host;
 use crate::link::LinkConfig;
+use crate::middlebox::Nat;
 use crate::network::{Hop, LinkId, Middlebox, Network, NodeId, Stuck};
 use anabranch_stack::{
     CloseReason, Config, ConnectConfig, FlowInfo, Instant, ListenConfig, LocalAddrs,
@@ -29,6 +30,8 @@ pub struct Path {
     pub join: Option<Duration>,
     /// Joined as a backup.
     pub backup: bool,
+    /// The client's address is translated to another of the same family; `inside` is filled in.
+    pub nat: Option<Nat>,
 }
 
 impl Path {
@@ -40,6 +43,7 @@ impl Path {
             v6: false,
             join: Some(Duration::ZERO),
             backup: false,
+            nat: None,
         }
     }
 }
@@ -181,6 +185,12 @@ impl Scene {
             let (a, b) = self.addresses(n);
             let up = network.add_link(self.paths[n].there.clone());
             let down = network.add_link(self.paths[n].back.clone());
+            if let Some(nat) = self.paths[n].nat {
+                let id = network.add_box(Nat { inside: a, ..nat });
+                there.push(Hop::Box(id));
+                back.push(Hop::Box(id));
+                network.add_route(b, nat.outside, &[&back[..], &[Hop::Link(down)]].concat());
+            }
             there.push(Hop::Link(up));
             back.push(Hop::Link(down));
             network.add_route(a, b, &there);

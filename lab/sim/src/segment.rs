@@ -3,10 +3,13 @@
 use anabranch_wire::ip::{IpPacket, protocol};
 use anabranch_wire::tcp::Flags;
 use anabranch_wire::{Error, Seq, checksum};
+use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 
 /// Kind of a Multipath TCP option (RFC 8684 §8).
 const MPTCP: u8 = 30;
+/// Kind of selective acknowledgements (RFC 2018).
+const SACK: u8 = 5;
 const CHECKSUM: usize = 16;
 
 /// Where things stand in a TCP packet.
@@ -95,6 +98,44 @@ impl TcpView {
         packet[10..12].copy_from_slice(&check.to_be_bytes());
     }
 
+    /// Writes other addresses (of the same family) and ports into the headers.
+    pub(crate) fn set_ends(&mut self, packet: &mut [u8], src: SocketAddr, dst: SocketAddr) {
+        match (src.ip(), dst.ip()) {
+            (IpAddr::V4(src), IpAddr::V4(dst)) => {
+                packet[12..16].copy_from_slice(&src.octets());
+                packet[16..20].copy_from_slice(&dst.octets());
+            }
+            (IpAddr::V6(src), IpAddr::V6(dst)) => {
+                packet[8..24].copy_from_slice(&src.octets());
+                packet[24..40].copy_from_slice(&dst.octets());
+            }
+            _ => return,
+        }
+        let at = self.ip.payload.start;
+        packet[at..at + 2].copy_from_slice(&src.port().to_be_bytes());
+        packet[at + 2..at + 4].copy_from_slice(&dst.port().to_be_bytes());
+        (self.ip.src, self.ip.dst) = (src.ip(), dst.ip());
+        self.ports = (src.port(), dst.port());
+        self.fix_length(packet);
+        self.fix_checksum(packet);
+    }
+
+    /// Source and destination.
+    pub fn ends(&self) -> (SocketAddr, SocketAddr) {
+        (
+            SocketAddr::new(self.ip.src, self.ports.0),
+            SocketAddr::new(self.ip.dst, self.ports.1),
+        )
+    }
+
+    /// Adds `n` to the 32-bit number at `at` of the TCP header.
+    pub(crate) fn add(&self, packet: &mut [u8], at: usize, n: u32) {
+        let at = self.ip.payload.start + at;
+        if let Some(field) = packet.get_mut(at..).and_then(|b| b.first_chunk_mut::<4>()) {
+            *field = u32::from_be_bytes(*field).wrapping_add(n).to_be_bytes();
+        }
+    }
+
     /// Makes the TCP checksum right.
     pub(crate) fn fix_checksum(&self, packet: &mut [u8]) {
         let range = self.ip.payload.clone();
@@ -108,23 +149,40 @@ impl TcpView {
 
     /// Where the Multipath TCP options stand, with their subtypes.
     pub(crate) fn mptcp_options(&self, packet: &[u8]) -> Vec<(u8, Range<usize>)> {
+        let mptcp = self.tcp_options(packet).into_iter();
+        mptcp
+            .filter(|(kind, range)| *kind == MPTCP && range.len() >= 3)
+            .map(|(_, range)| (packet[range.start + 2] >> 4, range))
+            .collect()
+    }
+
+    /// Where the SACK blocks stand.
+    pub(crate) fn sack_edges(&self, packet: &[u8]) -> Vec<usize> {
+        let sack = self
+            .tcp_options(packet)
+            .into_iter()
+            .filter(|(kind, _)| *kind == SACK);
+        sack.flat_map(|(_, range)| (range.start + 2..range.end - 3).step_by(4))
+            .collect()
+    }
+
+    /// Kind and place of each option that has a length.
+    fn tcp_options(&self, packet: &[u8]) -> Vec<(u8, Range<usize>)> {
+        const END: u8 = 0;
+        const NOP: u8 = 1;
+        let bytes = &packet[..self.options.end];
         let mut found = Vec::new();
         let mut at = self.options.start;
-        while at < self.options.end {
-            let (kind, len) = match packet[at] {
-                0 => break,
-                1 => (1, 1),
-                kind => {
-                    let len = packet[..self.options.end].get(at + 1).copied().unwrap_or(0);
-                    (kind, usize::from(len))
-                }
-            };
-            if len == 0 || at + len > self.options.end || (kind != 1 && len < 2) {
+        while let Some(kind) = bytes.get(at).copied().filter(|kind| *kind != END) {
+            if kind == NOP {
+                at += 1;
+                continue;
+            }
+            let len = usize::from(bytes.get(at + 1).copied().unwrap_or(0));
+            if len < 2 || at + len > bytes.len() {
                 break;
             }
-            if kind == MPTCP && len >= 3 {
-                found.push((packet[at + 2] >> 4, at..at + len));
-            }
+            found.push((kind, at..at + len));
             at += len;
         }
         found
