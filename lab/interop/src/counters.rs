@@ -87,6 +87,22 @@ impl Counters {
     }
 }
 
+/// Bytes an interface of the calling thread's namespace has received and sent, IP packets with
+/// their link headers.
+pub fn interface_bytes(name: &str) -> io::Result<(u64, u64)> {
+    let text = fs::read_to_string("/proc/thread-self/net/dev")?;
+    let missing = || io::Error::new(io::ErrorKind::NotFound, format!("no interface {name}"));
+    let line = text
+        .lines()
+        .find_map(|l| l.trim_start().strip_prefix(name)?.strip_prefix(':'));
+    let mut fields = line.ok_or_else(missing)?.split_whitespace().map(str::parse);
+    // Receive: bytes packets errs drop fifo frame compressed multicast; then the same for transmit.
+    match (fields.next(), fields.nth(7)) {
+        (Some(Ok(received)), Some(Ok(sent))) => Ok((received, sent)),
+        _ => Err(missing()),
+    }
+}
+
 /// Pairs of lines, `Group: name name …` and `Group: value value …`.
 fn parse(text: &str) -> BTreeMap<String, u64> {
     let mut counters = BTreeMap::new();

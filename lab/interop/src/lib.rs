@@ -10,6 +10,7 @@ pub mod pattern;
 pub mod require;
 pub mod scene;
 pub mod server;
+pub mod snapshot;
 pub mod socket;
 pub mod tool;
 pub mod topology;

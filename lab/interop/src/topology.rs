@@ -118,6 +118,15 @@ impl Topology {
         }
     }
 
+    /// Limits what either side sends over a link, in Mbit/s.
+    pub fn set_rate(&self, link: usize, mbit: u32) -> io::Result<()> {
+        let name = self.interface(link);
+        let rate =
+            format!("qdisc replace dev {name} root tbf rate {mbit}mbit burst 64kb latency 50ms");
+        self.client.run(|| tool("tc", &rate))?;
+        self.server.run(|| tool("tc", &rate))
+    }
+
     fn add_link(&self, link: usize) -> io::Result<()> {
         let name = self.interface(link);
         let peer = self.server.path();

@@ -1,0 +1,64 @@
+//! Everything of a host that a program might change and forget to restore.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use crate::tool::output;
+
+/// Rules, routes, addresses, interfaces and sysctls of a namespace, one line each.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Snapshot(BTreeSet<String>);
+
+impl Snapshot {
+    /// Of the calling thread's network namespace.
+    pub fn take() -> io::Result<Self> {
+        let mut lines = BTreeSet::new();
+        let questions = [
+            "-4 rule show",
+            "-6 rule show",
+            "-4 route show table all",
+            "-6 route show table all",
+            "-oneline address show",
+            "-oneline link show",
+        ];
+        for question in questions {
+            for line in output("ip", question)?.lines() {
+                lines.insert(format!("{question}: {}", line.trim_end()));
+            }
+        }
+        sysctls(Path::new("/proc/sys/net"), &mut lines)?;
+        Ok(Self(lines))
+    }
+
+    /// The lines that only one of the two has: `-` before, `+` now.
+    pub fn changes_since(&self, before: &Self) -> Vec<String> {
+        let gone = before.0.difference(&self.0).map(|line| format!("- {line}"));
+        let new = self.0.difference(&before.0).map(|line| format!("+ {line}"));
+        gone.chain(new).collect()
+    }
+}
+
+fn sysctls(folder: &Path, lines: &mut BTreeSet<String>) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            sysctls(&path, lines)?;
+        } else if !is_state(&path)
+            // Some can only be written.
+            && let Ok(value) = fs::read_to_string(&path)
+        {
+            lines.insert(format!("{} = {}", path.display(), value.trim_end()));
+        }
+    }
+    Ok(())
+}
+
+/// Some files below `/proc/sys` tell what goes on rather than how it is set.
+fn is_state(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default();
+    ["nf_conntrack_count", "idle_timeout"]
+        .iter()
+        .any(|state| name == *state)
+}
