@@ -68,7 +68,8 @@ impl Plan {
         Pattern::new(self.seed ^ 0x646f_776e)
     }
 
-    fn encode(&self) -> [u8; PLAN_LEN] {
+    /// The first bytes of the client.
+    pub fn encode(&self) -> [u8; PLAN_LEN] {
         let order = match self.order {
             Order::Both => 0u16,
             Order::ClientFirst => 1,

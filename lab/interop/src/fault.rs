@@ -3,13 +3,13 @@
 
 use std::io;
 
-use crate::netns::Netns;
+use crate::host::Host;
 use crate::tool::{feed, tool};
 
 /// A fault that lasts until it is dropped.
 #[derive(Debug)]
 pub struct Fault<'a> {
-    host: &'a Netns,
+    host: &'a Host,
     table: &'static str,
 }
 
@@ -28,7 +28,7 @@ pub enum Strip {
 
 impl<'a> Fault<'a> {
     /// Drops everything that crosses the interface, in silence and both ways.
-    pub fn blackhole(host: &'a Netns, interface: &str) -> io::Result<Self> {
+    pub fn blackhole(host: &'a Host, interface: &str) -> io::Result<Self> {
         let rules = format!(
             "add chain inet blackhole in {{ type filter hook prerouting priority -400; }}
              add chain inet blackhole out {{ type filter hook postrouting priority 400; }}
@@ -39,7 +39,7 @@ impl<'a> Fault<'a> {
     }
 
     /// Strips the MPTCP options of segments that enter the server's `host` or leave it.
-    pub fn strip(host: &'a Netns, what: Strip) -> io::Result<Self> {
+    pub fn strip(host: &'a Host, what: Strip) -> io::Result<Self> {
         let rules = match what {
             Strip::Syn => "in tcp flags & (syn|ack) == syn",
             Strip::SynAck => "out tcp flags & (syn|ack) == (syn|ack)",
@@ -59,7 +59,7 @@ impl<'a> Fault<'a> {
         Self::apply(host, "strip", &rules)
     }
 
-    fn apply(host: &'a Netns, table: &'static str, rules: &str) -> io::Result<Self> {
+    fn apply(host: &'a Host, table: &'static str, rules: &str) -> io::Result<Self> {
         host.run(|| feed("nft", "-f -", &format!("add table inet {table}\n{rules}\n")))?;
         Ok(Self { host, table })
     }

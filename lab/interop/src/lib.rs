@@ -5,7 +5,7 @@ pub mod capture;
 pub mod counters;
 pub mod exchange;
 pub mod fault;
-pub mod netns;
+pub mod host;
 pub mod pattern;
 pub mod require;
 pub mod scene;

@@ -3,7 +3,7 @@
 use std::io::{self, BufRead, BufReader};
 use std::net::SocketAddr;
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::netns::Netns;
+use crate::host::Host;
 
 /// How long the program may take to serve, or to end.
 const START: Duration = Duration::from_secs(20);
@@ -22,6 +22,7 @@ const START: Duration = Duration::from_secs(20);
 #[derive(Debug)]
 pub struct Anabranch {
     child: Child,
+    arguments: Vec<String>,
     control: PathBuf,
     log: Arc<Mutex<String>>,
 }
@@ -29,43 +30,27 @@ pub struct Anabranch {
 impl Anabranch {
     /// Starts it on `host`, serving `port` of every address in front of the service `to`, and
     /// waits until it serves.
-    pub fn start(
-        host: &Netns,
-        port: u16,
-        to: SocketAddr,
-        arguments: &[String],
-    ) -> io::Result<Self> {
+    pub fn start(host: &Host, port: u16, to: SocketAddr, arguments: &[String]) -> io::Result<Self> {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let name = format!("anabranch-{}-{number}.sock", std::process::id());
         let control = std::env::temp_dir().join(name);
-        let mut command = Command::new(program()?);
-        command
-            .args([
-                "serve",
-                "--listen",
-                &port.to_string(),
-                "--to",
-                &to.to_string(),
-                "--control",
-            ])
-            .arg(&control)
-            .args(arguments)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped());
-        let mut child = host.run(|| command.spawn())?;
+        let mut all = [
+            "serve",
+            "--listen",
+            &port.to_string(),
+            "--to",
+            &to.to_string(),
+        ]
+        .map(str::to_owned)
+        .to_vec();
+        all.extend(["--control".to_owned(), control.display().to_string()]);
+        all.extend_from_slice(arguments);
         let log = Arc::new(Mutex::new(String::new()));
-        if let Some(stderr) = child.stderr.take() {
-            let log = Arc::clone(&log);
-            thread::spawn(move || {
-                for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-                    *log.lock().expect("no holder panics") += &format!("{line}\n");
-                }
-            });
-        }
+        let child = spawn(host, &all, &log)?;
         let mut server = Self {
             child,
+            arguments: all,
             control,
             log,
         };
@@ -73,9 +58,23 @@ impl Anabranch {
         Ok(server)
     }
 
-    /// Where `anabranch ss` asks.
-    pub fn control(&self) -> &Path {
-        &self.control
+    /// Starts it once more, with the same arguments, after it ended.
+    pub fn start_again(&mut self, host: &Host) -> io::Result<()> {
+        self.child = spawn(host, &self.arguments, &self.log)?;
+        self.wait_until_it_serves()
+    }
+
+    /// What `anabranch ss --json` prints.
+    pub fn connections(&self) -> io::Result<String> {
+        let output = Command::new(program()?)
+            .args(["ss", "--json", "--control"])
+            .arg(&self.control)
+            .output()?;
+        let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+        if !output.status.success() {
+            return Err(io::Error::other(text(&output.stderr)));
+        }
+        Ok(text(&output.stdout))
     }
 
     /// What it wrote to standard error so far.
@@ -152,6 +151,25 @@ impl Drop for Anabranch {
             eprintln!("log of anabranch serve:\n{}", self.log());
         }
     }
+}
+
+fn spawn(host: &Host, arguments: &[String], log: &Arc<Mutex<String>>) -> io::Result<Child> {
+    let mut command = Command::new(program()?);
+    command
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped());
+    let mut child = host.run(|| command.spawn())?;
+    if let Some(stderr) = child.stderr.take() {
+        let log = Arc::clone(log);
+        thread::spawn(move || {
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                *log.lock().expect("no holder panics") += &format!("{line}\n");
+            }
+        });
+    }
+    Ok(child)
 }
 
 /// The built program: `ANABRANCH` names it, or it is built as this test was.

@@ -3,8 +3,18 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use crate::netns::Netns;
-use crate::tool::tool;
+use anabranch_kernel::mptcp::{self, Flags, Limits, PathManager};
+use anabranch_kernel::route::Route;
+use anabranch_kernel::rule::{Action, Rule};
+use anabranch_kernel::{Error, Netlink, Result, TokenBucket};
+
+use crate::host::Host;
+
+/// Prefix lengths of a link's subnets.
+const PREFIX: (u8, u8) = (24, 64);
+
+/// How long a packet may wait for its turn on a link with a rate, in milliseconds.
+const QUEUE_MS: u64 = 50;
 
 /// Which end of the links.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,29 +43,32 @@ pub enum Endpoint {
 #[derive(Debug)]
 pub struct Topology {
     /// The client's host.
-    pub client: Netns,
+    pub client: Host,
     /// The server's host.
-    pub server: Netns,
+    pub server: Host,
     links: usize,
 }
 
 impl Topology {
-    /// Two hosts with `links` links (up to 200).
+    /// Two hosts with `links` links (up to 200). Needs `CAP_SYS_ADMIN` and `CAP_NET_ADMIN`, and no
+    /// tool.
     pub fn new(links: usize) -> io::Result<Self> {
         assert!(links <= 200, "a link's number is a byte of its addresses");
         let topology = Self {
-            client: Netns::new("client")?,
-            server: Netns::new("server")?,
+            client: Host::new()?,
+            server: Host::new()?,
             links,
         };
         for link in 0..links {
             topology.add_link(link)?;
         }
         for side in [Side::Client, Side::Server] {
-            // Not so few that a test for many subflows would measure the limit.
-            topology
-                .host(side)
-                .run(|| tool("ip", "mptcp limits set subflows 8 add_addr_accepted 8"))?;
+            // As many as there may be: a test for many subflows must not measure the limit.
+            let limits = Limits {
+                subflows: 8,
+                add_addr_accepted: 8,
+            };
+            topology.on(side, || PathManager::open()?.set_limits(limits))?;
         }
         Ok(topology)
     }
@@ -65,8 +78,8 @@ impl Topology {
         self.links
     }
 
-    /// The namespace of one side.
-    pub fn host(&self, side: Side) -> &Netns {
+    /// The host of one side.
+    pub fn host(&self, side: Side) -> &Host {
         match side {
             Side::Client => &self.client,
             Side::Server => &self.server,
@@ -91,92 +104,117 @@ impl Topology {
     /// Tells the client's path manager about one of its addresses.
     pub fn add_endpoint(&self, addr: IpAddr, kind: Endpoint) -> io::Result<()> {
         let flags = match kind {
-            Endpoint::Subflow => "subflow",
-            Endpoint::Backup => "subflow backup",
-            Endpoint::Fullmesh => "subflow fullmesh",
+            Endpoint::Subflow => Flags::SUBFLOW,
+            Endpoint::Backup => Flags::SUBFLOW | Flags::BACKUP,
+            Endpoint::Fullmesh => Flags::SUBFLOW | Flags::FULLMESH,
         };
-        self.client
-            .run(|| tool("ip", &format!("mptcp endpoint add {addr} {flags}")))
+        self.path_manager(Side::Client, addr, flags)
     }
 
     /// Lets the server's kernel announce one of its addresses (when the kernel is the server).
     pub fn announce_by_kernel(&self, addr: IpAddr) -> io::Result<()> {
-        self.server
-            .run(|| tool("ip", &format!("mptcp endpoint add {addr} signal")))
+        self.path_manager(Side::Server, addr, Flags::SIGNAL)
     }
 
     /// Takes a link down or up at one side; the other side loses its carrier.
     pub fn set_link(&self, side: Side, link: usize, up: bool) -> io::Result<()> {
         let name = self.interface(link);
-        let state = if up { "up" } else { "down" };
-        self.host(side)
-            .run(|| tool("ip", &format!("link set {name} {state}")))?;
-        if up {
-            self.configure(side, link)
-        } else {
-            Ok(())
+        if !up {
+            return self.on(side, || Netlink::open()?.set_down(&name));
         }
+        self.on(side, || Netlink::open()?.set_up(&name))?;
+        self.configure(side, link)
     }
 
     /// Limits what either side sends over a link, in Mbit/s.
     pub fn set_rate(&self, link: usize, mbit: u32) -> io::Result<()> {
         let name = self.interface(link);
-        let rate =
-            format!("qdisc replace dev {name} root tbf rate {mbit}mbit burst 64kb latency 50ms");
-        self.client.run(|| tool("tc", &rate))?;
-        self.server.run(|| tool("tc", &rate))
+        let rate = u64::from(mbit) * 1_000_000;
+        let limit = u32::try_from(rate / 8 * QUEUE_MS / 1000).unwrap_or(u32::MAX);
+        let bucket = TokenBucket {
+            rate,
+            burst: 64 << 10,
+            limit: limit.max(128 << 10),
+        };
+        for side in [Side::Client, Side::Server] {
+            self.on(side, || Netlink::open()?.set_rate(&name, bucket))?;
+        }
+        Ok(())
+    }
+
+    fn path_manager(&self, side: Side, addr: IpAddr, flags: Flags) -> io::Result<()> {
+        self.on(side, || {
+            PathManager::open()?.add(&mptcp::Endpoint::new(addr, flags))
+        })
+    }
+
+    fn on<T: Send>(&self, side: Side, work: impl FnOnce() -> Result<T> + Send) -> io::Result<T> {
+        self.host(side).run(work).map_err(io::Error::other)
     }
 
     fn add_link(&self, link: usize) -> io::Result<()> {
         let name = self.interface(link);
-        let peer = self.server.path();
-        self.client.run(|| {
-            tool(
-                "ip",
-                &format!("link add {name} type veth peer name {name} netns {peer}"),
-            )
+        let peer = self.server.netns();
+        self.on(Side::Client, || {
+            Netlink::open()?.add_veth(&name, &name, Some(peer))
         })?;
         for side in [Side::Client, Side::Server] {
-            self.host(side)
-                .run(|| tool("ip", &format!("link set {name} up")))?;
+            self.on(side, || Netlink::open()?.set_up(&name))?;
             self.configure(side, link)?;
         }
-        self.source_rules(link)
+        let addresses = [self.v4(Side::Client, link), self.v6(Side::Client, link)];
+        self.on(Side::Client, || {
+            let netlink = Netlink::open()?;
+            addresses
+                .iter()
+                .try_for_each(|&from| netlink.add_rule(&source_rule(link, from)))
+        })
     }
 
-    fn source_rules(&self, link: usize) -> io::Result<()> {
-        let table = 100 + link;
-        for from in [self.v4(Side::Client, link), self.v6(Side::Client, link)] {
-            let family = family(from);
-            self.client.run(|| {
-                tool(
-                    "ip",
-                    &format!("{family} rule add from {from} lookup {table}"),
-                )
-            })?;
-        }
-        Ok(())
-    }
-
-    /// Addresses and routes; a link that went down lost its IPv6 address and its routes.
+    /// Addresses and routes; of a link that went down, those it lost.
     fn configure(&self, side: Side, link: usize) -> io::Result<()> {
-        let (name, table) = (self.interface(link), 100 + link);
-        let (v4, v6) = (self.v4(side, link), self.v6(side, link));
-        self.host(side).run(|| {
-            tool("ip", &format!("addr replace {v4}/24 dev {name}"))?;
-            tool("ip", &format!("-6 addr replace {v6}/64 dev {name} nodad"))
-        })?;
-        if side == Side::Server {
-            return Ok(());
-        }
-        for gateway in [self.v4(Side::Server, link), self.v6(Side::Server, link)] {
-            let family = family(gateway);
-            let route =
-                format!("{family} route replace default via {gateway} dev {name} table {table}");
-            self.client.run(|| tool("ip", &route))?;
-        }
-        Ok(())
+        let name = self.interface(link);
+        let addresses = [
+            (self.v4(side, link), PREFIX.0),
+            (self.v6(side, link), PREFIX.1),
+        ];
+        let gateways = match side {
+            Side::Client => vec![self.v4(Side::Server, link), self.v6(Side::Server, link)],
+            Side::Server => Vec::new(),
+        };
+        self.on(side, || {
+            let netlink = Netlink::open()?;
+            for (address, prefix) in addresses {
+                unless_there(netlink.add_address(&name, address, prefix))?;
+            }
+            let index = netlink.link(&name)?.index;
+            for gateway in gateways {
+                let mut route = Route::default_through(gateway);
+                (route.link, route.table) = (Some(index), table(link));
+                unless_there(netlink.add_route(&route))?;
+            }
+            Ok(())
+        })
     }
+}
+
+/// The routes of what comes from a link's own address.
+fn table(link: usize) -> u32 {
+    100 + link as u32
+}
+
+fn source_rule(link: usize, from: IpAddr) -> Rule {
+    let prefix = if from.is_ipv4() { 32 } else { 128 };
+    let preference = 1000 + link as u32;
+    Rule {
+        from: Some((from, prefix)),
+        ..Rule::new(from.is_ipv4(), preference, Action::Lookup(table(link)))
+    }
+}
+
+fn unless_there(result: Result<()>) -> Result<()> {
+    let exists = Some(nix::errno::Errno::EEXIST as i32);
+    result.or_else(|e: Error| if e.errno() == exists { Ok(()) } else { Err(e) })
 }
 
 fn last(side: Side) -> u16 {
@@ -184,8 +222,4 @@ fn last(side: Side) -> u16 {
         Side::Client => 1,
         Side::Server => 2,
     }
-}
-
-fn family(addr: IpAddr) -> &'static str {
-    if addr.is_ipv4() { "-4" } else { "-6" }
 }

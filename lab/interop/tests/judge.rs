@@ -209,7 +209,7 @@ fn a_recording_written_to_a_file_is_judged_alike() {
     if !require::lab() {
         return;
     }
-    let namespace = anabranch_interop::netns::Netns::new("loopback").unwrap();
+    let namespace = anabranch_interop::host::Host::new().unwrap();
     let recording = namespace.run(|| {
         let capture = Capture::start(vec![UP]).unwrap();
         let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();

@@ -1,0 +1,33 @@
+//! A host of the lab: a network namespace.
+
+use std::io;
+
+use anabranch_kernel::Netns;
+
+/// A network namespace without a name. It lives as long as this value and what runs in it, so
+/// nothing is left behind even when a test is killed.
+#[derive(Debug)]
+pub struct Host(Netns);
+
+impl Host {
+    /// A new namespace with its loopback up. Needs `CAP_SYS_ADMIN`.
+    pub fn new() -> io::Result<Self> {
+        Netns::new().map(Self).map_err(io::Error::other)
+    }
+
+    /// Runs `work` on a thread of its own in this namespace. Threads and processes it starts
+    /// begin in this namespace too.
+    ///
+    /// # Panics
+    /// If `work` does, or if this process lost the right to enter what it made.
+    pub fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        self.0
+            .run(work)
+            .expect("what made a namespace may enter it")
+    }
+
+    /// The namespace.
+    pub fn netns(&self) -> &Netns {
+        &self.0
+    }
+}
