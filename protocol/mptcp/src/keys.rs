@@ -87,12 +87,7 @@ impl JoinSecret {
     fn mac(&self) -> [u8; 32] {
         let message =
             (u64::from(self.sender_nonce) << 32 | u64::from(self.receiver_nonce)).to_be_bytes();
-        mac(
-            self.version,
-            self.sender_key,
-            self.receiver_key,
-            &message,
-        )
+        mac(self.version, self.sender_key, self.receiver_key, &message)
     }
 
     /// The HMAC of the third ACK: leftmost 160 bits (RFC 8684 §3.2).

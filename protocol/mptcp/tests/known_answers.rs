@@ -75,7 +75,11 @@ fn every_vector_is_answered() {
             Some("keys") => {
                 for side in ["client", "server"] {
                     let got = derive(version(v), hex(v, &format!("{side}_key")));
-                    assert_eq!(u64::from(got.token), hex(v, &format!("{side}_token")), "{v}");
+                    assert_eq!(
+                        u64::from(got.token),
+                        hex(v, &format!("{side}_token")),
+                        "{v}"
+                    );
                     assert_eq!(got.idsn, hex(v, &format!("{side}_idsn")), "{v}");
                 }
             }

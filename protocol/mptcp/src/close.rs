@@ -1,0 +1,223 @@
+//! How a connection ends (RFC 8684 §3.3.3, §3.5).
+
+use crate::connection::input::Incoming;
+use crate::connection::{Connection, Mode};
+use crate::event::{CloseReason, Event, GoneReason};
+use crate::keys;
+use crate::send::Fin;
+use anabranch_tcp::{Close, Instant, State};
+use anabranch_wire::mptcp::MptcpOption;
+
+/// What is known of the end.
+#[derive(Debug, Default)]
+pub(crate) struct Closing {
+    reason: Option<CloseReason>,
+    /// The initial subflow completed its handshake once.
+    established: bool,
+    /// The application let go: what arrives finds nobody.
+    orphan: bool,
+    /// When an orphan is aborted unless there was progress.
+    deadline: Option<Instant>,
+    /// Why the last subflow went.
+    last_gone: Option<GoneReason>,
+}
+
+impl Closing {
+    pub(crate) fn reason(&self) -> Option<CloseReason> {
+        self.reason
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.reason.is_some()
+    }
+
+    pub(crate) fn established(&mut self) {
+        self.established = true;
+    }
+
+    pub(crate) fn was_established(&self) -> bool {
+        self.established
+    }
+
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+
+    pub(crate) fn last_gone(&mut self, reason: GoneReason) {
+        self.last_gone = Some(reason);
+    }
+}
+
+impl Connection {
+    /// The application lets go: [`Connection::shutdown`], and nobody reads any more. Unread bytes,
+    /// or bytes that still come, make it an [`Connection::abort`] (RFC 2525 §2.17).
+    pub fn close(&mut self, now: Instant) {
+        self.closing.orphan = true;
+        self.restart_orphan_timer(now);
+        self.shutdown(now);
+    }
+
+    /// End the connection at once: MP_FASTCLOSE and RST on every subflow.
+    pub fn abort(&mut self, now: Instant) {
+        self.end(CloseReason::Aborted);
+        self.update(now);
+    }
+
+    /// Whether the connection has ended and no subflow is left: it can be dropped.
+    pub fn is_finished(&self) -> bool {
+        self.closing.is_closed() && self.paths.list.is_empty()
+    }
+
+    /// Progress at data level: an orphan may take more time.
+    pub(crate) fn restart_orphan_timer(&mut self, now: Instant) {
+        if self.closing.orphan && !self.closing.is_closed() {
+            self.closing.deadline = Some(now + self.config.close_timeout);
+        }
+    }
+
+    /// Reset whatever is left.
+    fn end(&mut self, reason: CloseReason) {
+        if self.closing.is_closed() {
+            return;
+        }
+        let key = match self.mode {
+            Mode::Multipath => self.handshake.remote.map(|r| r.key),
+            Mode::Opening | Mode::Plain { .. } => None,
+        };
+        for subflow in self.paths.list.iter_mut().filter(|s| !s.tcb.is_closed()) {
+            // The peer needs the proof even if it sent one itself: a RST may be forged.
+            subflow.pending.fastclose = key;
+            subflow.tcb.reset();
+            subflow.note(anabranch_tcp::Change::Aborted(Close::Local));
+        }
+        self.set_closed(reason);
+    }
+
+    /// The application's part of the connection is over.
+    fn set_closed(&mut self, reason: CloseReason) {
+        self.closing.reason = Some(reason);
+        self.closing.deadline = None;
+        self.timers.no_subflow = None;
+        self.tx.clear();
+        self.rx.clear();
+        self.signals.clear();
+        self.events.push(Event::Closed(reason));
+    }
+
+    /// MP_FASTCLOSE, on RST or ACK: with our key in it, the whole connection ends.
+    pub(crate) fn on_fastclose(&mut self, incoming: &Incoming<'_>) {
+        for option in incoming.all {
+            let MptcpOption::FastClose(key) = option else {
+                continue;
+            };
+            if keys::same_u64(*key, self.handshake.local.key) {
+                self.counters.fastclose_in += 1;
+                self.end(CloseReason::FastClose);
+            } else {
+                self.counters.bad_options += 1;
+            }
+            return;
+        }
+    }
+
+    /// See whether a change brought the connection to its end.
+    pub(crate) fn update_closing(&mut self, now: Instant) {
+        if self.closing.is_closed() {
+            return;
+        }
+        if self.closing.orphan && self.rx.readable() > 0 {
+            return self.end(CloseReason::Aborted);
+        }
+        self.follow_subflow_fins(now);
+        if self.tx.fin() == Fin::Acked && self.rx.fin_reached() {
+            return self.finish(now);
+        }
+        self.watch_subflows(now);
+    }
+
+    /// A subflow that the peer closes while it has more to say elsewhere is closed by us too.
+    /// After its DATA_FIN it may close its half of subflows and still take our data on them.
+    fn follow_subflow_fins(&mut self, now: Instant) {
+        if self.mode != Mode::Multipath || self.rx.fin_reached() {
+            return;
+        }
+        let deadline = now + self.config.close_timeout;
+        let half = self.paths.list.iter_mut();
+        for subflow in half.filter(|s| s.tcb.peer_fin() && !s.tcb.is_closing()) {
+            subflow.leave(deadline);
+        }
+    }
+
+    /// Both directions are done: the subflows follow.
+    fn finish(&mut self, now: Instant) {
+        let deadline = now + self.config.close_timeout;
+        for subflow in self.paths.list.iter_mut().filter(|s| !s.tcb.is_closed()) {
+            if subflow.tcb.is_synchronized() {
+                subflow.leave(deadline);
+            } else {
+                subflow.tcb.reset();
+            }
+        }
+        self.set_closed(CloseReason::Finished);
+    }
+
+    /// Without a subflow the connection waits for a join, if there can be one.
+    fn watch_subflows(&mut self, now: Instant) {
+        if self.paths.list.iter().any(|s| !s.is_ending()) {
+            self.timers.no_subflow = None;
+            return;
+        }
+        let over = self.paths.list.iter().all(|s| s.tcb.is_closed());
+        let can_wait = self.mode == Mode::Multipath && self.closing.established;
+        if can_wait && !(over && self.peer_is_done()) {
+            self.timers
+                .no_subflow
+                .get_or_insert(now + self.config.no_subflow_wait);
+        } else if over {
+            self.end_without_subflow();
+        }
+    }
+
+    /// Whether only formalities are missing: both sides have all bytes.
+    fn peer_is_done(&self) -> bool {
+        self.rx.fin_reached() && self.tx.fin() == Fin::Sent && self.tx.una() == self.tx.end()
+    }
+
+    fn end_without_subflow(&mut self) {
+        let last = self
+            .paths
+            .list
+            .last()
+            .and_then(|s| s.gone)
+            .or(self.closing.last_gone);
+        let reason = match last {
+            _ if self.peer_is_done() => CloseReason::Finished,
+            Some(GoneReason::Tcp(close)) => CloseReason::Tcp(close),
+            Some(GoneReason::PeerReset(_)) => CloseReason::Tcp(Close::Reset),
+            Some(GoneReason::Reset(_)) => CloseReason::Protocol,
+            Some(GoneReason::TimedOut) => CloseReason::CloseTimeout,
+            Some(GoneReason::Closed) | None => CloseReason::Tcp(Close::Local),
+        };
+        self.set_closed(reason);
+    }
+
+    pub(crate) fn closing_timers(&mut self, now: Instant) {
+        if self.timers.no_subflow.is_some_and(|t| t <= now) {
+            self.timers.no_subflow = None;
+            self.end(CloseReason::NoSubflow);
+        }
+        if self.closing.deadline.is_some_and(|t| t <= now) {
+            self.closing.deadline = None;
+            self.end(CloseReason::CloseTimeout);
+        }
+    }
+
+    /// A subflow did not close in time. TIME-WAIT has its own limit.
+    pub(crate) fn drop_lingering(&mut self, i: usize) {
+        let subflow = &mut self.paths.list[i];
+        if subflow.tcb.state() != State::TimeWait && !subflow.tcb.is_closed() {
+            subflow.gone = Some(GoneReason::TimedOut);
+            subflow.tcb.reset();
+        }
+    }
+}

@@ -1,0 +1,239 @@
+//! The data level: DATA_ACK, mappings, DATA_FIN, and what follows from any change.
+
+use super::input::Incoming;
+use super::{Connection, Mode, Paths};
+use crate::config::SubflowId;
+use crate::mapping::{Check, Delivery, RxMapping, Trouble};
+use crate::send::Fin;
+use anabranch_tcp::{Instant, Receipt};
+use anabranch_wire::Seq;
+use anabranch_wire::checksum::Sum;
+use anabranch_wire::mptcp::{Capable, Dss, DssMapping};
+use smallvec::SmallVec;
+
+impl Connection {
+    /// Whether a DSS acknowledges data that was not acknowledged before.
+    pub(super) fn acknowledges_more(&self, dss: &Dss) -> bool {
+        let space = self.handshake.local.space();
+        let position = dss
+            .data_ack
+            .and_then(|ack| space.position(ack, self.tx.una()));
+        position.is_some_and(|p| p > self.tx.una())
+    }
+
+    /// DATA_ACK, and the window that counts from it (RFC 8684 §3.3.2, §3.3.5).
+    pub(super) fn on_data_ack(&mut self, now: Instant, dss: &Dss, receipt: &Receipt) {
+        let (Some(ack), Some(window)) = (dss.data_ack, receipt.peer_wnd) else {
+            return;
+        };
+        let space = self.handshake.local.space();
+        let sent = self.tx.next() + u64::from(self.tx.fin() >= Fin::Sent);
+        let position = match space.position(ack, self.tx.una()) {
+            Some(position) if position <= sent => position,
+            _ => {
+                self.counters.bad_options += 1;
+                return;
+            }
+        };
+        let mut progress = self.tx.acknowledge(position) > 0;
+        if self.tx.fin() == Fin::Sent && position > self.tx.end() {
+            self.tx.set_fin(Fin::Acked);
+            progress = true;
+        }
+        self.tx.allow(position, u64::from(window));
+        if progress {
+            self.restart_orphan_timer(now);
+            self.arm_data_timer(now, true);
+        }
+    }
+
+    /// Mappings on a segment: DSS, or the implicit one of MP_CAPABLE with data.
+    pub(super) fn learn_mappings(
+        &mut self,
+        now: Instant,
+        i: usize,
+        incoming: &Incoming<'_>,
+        receipt: &Receipt,
+        out: &mut Delivery,
+    ) -> Result<(), Trouble> {
+        let Some(remote) = self.handshake.remote else {
+            return Ok(());
+        };
+        if let Some(Capable::Ack {
+            data: Some(data), ..
+        }) = incoming.capable
+            && i == 0
+        {
+            self.handshake.confirmed = true;
+            let mapping = DssMapping {
+                dsn: anabranch_wire::mptcp::Dsn::Long(remote.space().dsn(0)),
+                ssn: 1,
+                len: data.len,
+                checksum: data.checksum,
+            };
+            return self.learn(i, &mapping, false, receipt, out);
+        }
+        let Some(dss) = incoming.dss else {
+            return Ok(());
+        };
+        let Some(mapping) = dss.mapping else {
+            return Ok(());
+        };
+        self.long_ack |= mapping.dsn.is_long();
+        if mapping.len == 0 {
+            self.on_infinite_mapping(now, i, &mapping, receipt);
+            return Ok(());
+        }
+        if dss.data_fin && mapping.len == 1 {
+            return Ok(());
+        }
+        self.learn(i, &mapping, dss.data_fin, receipt, out)
+    }
+
+    fn learn(
+        &mut self,
+        i: usize,
+        mapping: &DssMapping,
+        fin: bool,
+        receipt: &Receipt,
+        out: &mut Delivery,
+    ) -> Result<(), Trouble> {
+        let Some((rel, position)) = self.place(mapping, receipt.rcv_nxt) else {
+            self.counters.bad_options += 1;
+            return Ok(());
+        };
+        let len = u64::from(mapping.len) - u64::from(fin);
+        let check = self.check(mapping, position);
+        let mapping = RxMapping {
+            rel,
+            position,
+            len,
+            check,
+        };
+        let rx = &mut self.paths.list[i].rx;
+        let result = rx.register(mapping, receipt.rcv_nxt, out);
+        self.counters.mapping_conflicts += std::mem::take(&mut rx.conflicts);
+        result
+    }
+
+    /// Subflow and data position of a mapping's first byte.
+    pub(crate) fn place(&self, mapping: &DssMapping, rcv_nxt: u64) -> Option<(u64, u64)> {
+        let space = self.handshake.remote?.space();
+        let position = space.position(mapping.dsn, self.rx.next())?;
+        // The first byte after the SYN is 1; expand to 64 bits around what is expected.
+        let offset = Seq(mapping.ssn.wrapping_sub(1)).since(Seq(rcv_nxt as u32));
+        let rel = rcv_nxt.checked_add_signed(i64::from(offset))?;
+        Some((rel, position))
+    }
+
+    /// What to verify of a mapping, where checksums are in use.
+    fn check(&self, mapping: &DssMapping, position: u64) -> Option<Check> {
+        let space = self.handshake.remote?.space();
+        self.handshake.checksum.then(|| Check {
+            dsn: space.dsn(position),
+            ssn: mapping.ssn,
+            len: mapping.len,
+            checksum: mapping.checksum.unwrap_or_default(),
+        })
+    }
+
+    /// DATA_FIN, with data or alone (RFC 8684 §3.3.3). It is acknowledged at once, also again.
+    pub(super) fn on_data_fin(&mut self, i: usize, incoming: &Incoming<'_>) {
+        let Some(dss) = incoming.dss.filter(|d| d.data_fin) else {
+            return;
+        };
+        let (Some(mapping), Some(remote)) = (dss.mapping, self.handshake.remote) else {
+            return;
+        };
+        let Some(start) = remote.space().position(mapping.dsn, self.rx.next()) else {
+            return;
+        };
+        let Some(before) = mapping.len.checked_sub(1) else {
+            return;
+        };
+        if before == 0
+            && let Some(check) = self.check(&mapping, start)
+            && !check.holds(Sum::default())
+        {
+            self.counters.checksum_failures += 1;
+            return;
+        }
+        if self.rx.set_fin(start.saturating_add(u64::from(before))) {
+            self.paths.list[i].tcb.request_ack();
+        } else {
+            self.counters.bad_options += 1;
+        }
+    }
+
+    /// What any change may have brought about.
+    pub(crate) fn update(&mut self, now: Instant) {
+        self.dirty = true;
+        for i in 0..self.paths.list.len() {
+            self.note_ending(i);
+        }
+        if self.rx.take_fresh() {
+            self.events.readable();
+        }
+        if self.rx.fin_reached() {
+            self.events.peer_fin();
+        }
+        if self.tx.wants_room && self.tx.room() >= self.tx.limit() / 4 && !self.closing.is_closed()
+        {
+            self.tx.wants_room = false;
+            self.events.writable();
+        }
+        self.update_plain_fin();
+        self.update_closing(now);
+        self.pump_signals(now);
+        self.arm_data_timer(now, false);
+    }
+
+    /// A subflow that ends leaves what it did not deliver to the others.
+    fn note_ending(&mut self, i: usize) {
+        let subflow = &mut self.paths.list[i];
+        if subflow.abandoned || !subflow.is_ending() {
+            return;
+        }
+        subflow.abandoned = true;
+        self.signals.forget_carrier(subflow.id);
+        if self.mode != Mode::Multipath {
+            return;
+        }
+        let subflow = &self.paths.list[i];
+        let live = self.paths.live();
+        let gone = subflow.tcb.is_closed().then_some(subflow.id);
+        for mapping in subflow.tx.iter() {
+            self.tx.doubt(mapping.run(), gone, &live);
+        }
+    }
+
+    /// A subflow whose retransmission timer ran out without progress leaves what it has to the
+    /// others too.
+    pub(super) fn note_stale(&mut self, i: usize) {
+        let subflow = &mut self.paths.list[i];
+        if subflow.stale || subflow.tcb.rto_streak() == 0 || !subflow.is_active() {
+            return;
+        }
+        subflow.stale = true;
+        let live = self.paths.live();
+        if self.mode != Mode::Multipath || live.is_empty() {
+            return;
+        }
+        for mapping in self.paths.list[i].tx.iter() {
+            self.tx.doubt(mapping.run(), None, &live);
+        }
+    }
+}
+
+impl Paths {
+    /// Subflows that deliver what they are given.
+    pub(crate) fn live(&self) -> SmallVec<[SubflowId; 8]> {
+        self.active().filter(|s| !s.stale).map(|s| s.id).collect()
+    }
+
+    /// Subflows that are not ending, but for one.
+    pub(crate) fn alive_besides(&self, i: usize) -> usize {
+        let others = self.list.iter().enumerate().filter(|(k, _)| *k != i);
+        others.filter(|(_, s)| !s.is_ending()).count()
+    }
+}

@@ -1,0 +1,273 @@
+//! Segments in.
+
+use super::{Connection, Mode};
+use crate::config::SubflowId;
+use crate::event::{FallbackReason, GoneReason};
+use crate::handshake::Role;
+use crate::mapping::{Delivery, Trouble};
+use crate::subflow::Phase;
+use anabranch_tcp::{Instant, Receipt, Segment};
+use anabranch_wire::mptcp::{Capable, Dss, Join, MptcpOption, ResetReason, TcpRst};
+use anabranch_wire::tcp::Flags;
+use bytes::Bytes;
+
+/// The options of one segment that concern data and handshake, the first of each kind.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Incoming<'a> {
+    pub(crate) all: &'a [MptcpOption],
+    pub(crate) capable: Option<&'a Capable>,
+    pub(crate) join: Option<&'a Join>,
+    pub(crate) dss: Option<&'a Dss>,
+}
+
+impl<'a> Incoming<'a> {
+    fn new(all: &'a [MptcpOption]) -> Incoming<'a> {
+        let mut incoming = Incoming {
+            all,
+            ..Incoming::default()
+        };
+        for option in all {
+            match option {
+                MptcpOption::Capable(c) => incoming.capable = incoming.capable.or(Some(c)),
+                MptcpOption::Join(j) => incoming.join = incoming.join.or(Some(j)),
+                MptcpOption::Dss(d) => incoming.dss = incoming.dss.or(Some(d)),
+                _ => {}
+            }
+        }
+        incoming
+    }
+
+    /// Whether a segment without payload is more than an acknowledgement of its subflow: it must
+    /// not count as a duplicate ACK (RFC 8684 §3.4).
+    fn signals(&self, data_una: impl Fn(&Dss) -> bool) -> bool {
+        let beyond_dss = self.all.iter().any(|o| !matches!(o, MptcpOption::Dss(_)));
+        beyond_dss || self.dss.is_some_and(|d| d.mapping.is_some() || data_una(d))
+    }
+}
+
+/// What to do with a segment before its Tcb sees it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Verdict {
+    Pass,
+    Drop,
+}
+
+impl Connection {
+    /// A segment of a subflow arrived, with its MPTCP options and its payload (`segment.len`
+    /// bytes).
+    pub fn on_segment(
+        &mut self,
+        now: Instant,
+        id: SubflowId,
+        mut segment: Segment,
+        options: &[MptcpOption],
+        payload: Bytes,
+    ) {
+        let Some(i) = self.paths.index(id) else {
+            return;
+        };
+        let incoming = Incoming::new(options);
+        if self.admit(i, &segment, &incoming) == Verdict::Drop {
+            return self.update(now);
+        }
+        let multipath = self.mode == Mode::Multipath;
+        if multipath && segment.len == 0 {
+            segment.signal_only = incoming.signals(|dss| self.acknowledges_more(dss));
+        }
+        let grant = self.grant(i);
+        let subflow = &mut self.paths.list[i];
+        let was_synchronized = subflow.tcb.is_synchronized();
+        let receipt = subflow.tcb.on_segment(now, &segment, grant);
+        subflow.note(receipt.change);
+        let recovered = subflow.stale && subflow.tcb.rto_streak() == 0;
+        subflow.stale &= !recovered;
+        if receipt.peer_wnd.is_some() {
+            self.paths.last_active = id;
+        }
+        if recovered {
+            self.rescue();
+        }
+        if segment.flags.has(Flags::RST) {
+            self.on_reset(i, &incoming);
+        } else {
+            if !was_synchronized && self.paths.list[i].tcb.is_synchronized() {
+                self.on_synchronized(now, i, &incoming);
+            }
+            match self.mode {
+                Mode::Plain { shift, .. } => self.on_plain(i, &receipt, &payload, shift),
+                Mode::Opening | Mode::Multipath => {
+                    self.on_multipath(now, i, &segment, &receipt, &incoming, &payload);
+                }
+            }
+        }
+        self.update(now);
+    }
+
+    /// Look at handshake options before the Tcb acts.
+    fn admit(&mut self, i: usize, segment: &Segment, incoming: &Incoming<'_>) -> Verdict {
+        if segment.flags.has(Flags::RST) || segment.flags.has(Flags::SYN) {
+            return Verdict::Pass;
+        }
+        match self.paths.list[i].phase {
+            Phase::Initial if self.handshake.role == Role::Acceptor => {
+                self.admit_capable(segment, incoming)
+            }
+            Phase::JoinPassive { nonces } => self.admit_join(i, nonces, segment, incoming),
+            _ => Verdict::Pass,
+        }
+    }
+
+    /// Acceptor: the keys come with the third ACK or with the first data.
+    fn admit_capable(&mut self, segment: &Segment, incoming: &Incoming<'_>) -> Verdict {
+        if let Some(Capable::Ack {
+            sender_key,
+            receiver_key,
+            ..
+        }) = incoming.capable
+            && self.mode != Mode::Multipath
+        {
+            if !self.handshake.on_ack(*sender_key, *receiver_key) {
+                self.counters.bad_options += 1;
+            } else if self.mode == Mode::Opening {
+                self.mode = Mode::Multipath;
+            }
+        }
+        // Data whose place in the data sequence space cannot be known yet counts as lost: the
+        // first data, which brings the keys, will be sent again.
+        let early = self.mode == Mode::Opening && segment.len > 0 && incoming.dss.is_some();
+        if early { Verdict::Drop } else { Verdict::Pass }
+    }
+
+    /// The TCP handshake of a subflow is complete.
+    fn on_synchronized(&mut self, now: Instant, i: usize, incoming: &Incoming<'_>) {
+        match self.paths.list[i].phase {
+            Phase::Initial => {
+                if self.handshake.role == Role::Initiator {
+                    if self.handshake.on_syn_ack(incoming.capable) {
+                        self.mode = Mode::Multipath;
+                    } else {
+                        self.plain_from_start(now, FallbackReason::SynAck);
+                    }
+                }
+                self.closing.established();
+                self.events.push(crate::Event::Established);
+            }
+            Phase::JoinActive { nonces } => self.on_join_syn_ack(now, i, nonces, incoming),
+            Phase::Joined => {
+                // The fourth packet.
+                self.paths.list[i].tcb.request_ack();
+                self.on_joined(i);
+            }
+            _ => {}
+        }
+    }
+
+    /// The peer reset a subflow, or the whole connection (RFC 8684 §3.5, §3.6).
+    fn on_reset(&mut self, i: usize, incoming: &Incoming<'_>) {
+        let subflow = &mut self.paths.list[i];
+        if !subflow.tcb.is_closed() {
+            return;
+        }
+        for option in incoming.all {
+            match option {
+                MptcpOption::TcpRst(rst) => {
+                    self.counters.tcprst_in += 1;
+                    subflow.gone = Some(GoneReason::PeerReset(*rst));
+                }
+                MptcpOption::Fail(_) => self.counters.fail_in += 1,
+                _ => {}
+            }
+        }
+        self.on_fastclose(incoming);
+    }
+
+    /// A segment of a connection with mappings.
+    fn on_multipath(
+        &mut self,
+        now: Instant,
+        i: usize,
+        segment: &Segment,
+        receipt: &Receipt,
+        incoming: &Incoming<'_>,
+        payload: &Bytes,
+    ) {
+        let acceptable = receipt.peer_wnd.is_some();
+        if acceptable && !segment.flags.has(Flags::SYN) {
+            self.on_join_progress(i, incoming);
+        }
+        if acceptable && let Some(dss) = incoming.dss {
+            self.handshake.confirmed = true;
+            self.on_data_ack(now, dss, receipt);
+        }
+        self.subflow_acked(i, receipt.snd_una);
+        if self.must_fall_back(i, receipt, incoming) {
+            self.fall_back_from_start(now, i, FallbackReason::NoDataAck);
+            if let Mode::Plain { shift, .. } = self.mode {
+                self.on_plain(i, receipt, payload, shift);
+            }
+            return;
+        }
+        let mut delivery = Delivery::new();
+        let mut result = Ok(());
+        if acceptable {
+            result = self.learn_mappings(now, i, incoming, receipt, &mut delivery);
+        }
+        for range in &receipt.new {
+            let rel = receipt.rel_start + i64::from(range.start);
+            let bytes = payload.slice(range.start as usize..range.end as usize);
+            if let Ok(rel) = u64::try_from(rel)
+                && result.is_ok()
+            {
+                result = self.paths.list[i].rx.feed(rel, bytes, &mut delivery);
+            }
+        }
+        self.deliver(delivery, false);
+        self.paths.list[i].rx.forget(receipt.rcv_nxt);
+        if acceptable {
+            self.on_data_fin(i, incoming);
+            self.on_signals(now, i, incoming);
+        }
+        match result {
+            Ok(()) => self.check_first_data(now, i, receipt),
+            Err(trouble) => self.on_trouble(now, i, trouble),
+        }
+    }
+
+    /// Acknowledged by TCP: the subflow delivered it.
+    pub(crate) fn subflow_acked(&mut self, i: usize, snd_una: u64) {
+        let subflow = &mut self.paths.list[i];
+        while let Some(mapping) = subflow.tx.acknowledged(snd_una) {
+            self.tx.delivered(mapping.run(), subflow.id);
+        }
+    }
+
+    /// Payload with its place.
+    pub(crate) fn deliver(&mut self, delivery: Delivery, forced: bool) {
+        for (position, bytes) in delivery {
+            self.rx.insert(position, bytes, forced);
+        }
+    }
+
+    /// A subflow's data cannot be placed.
+    fn on_trouble(&mut self, now: Instant, i: usize, trouble: Trouble) {
+        match trouble {
+            Trouble::Checksum(position) => self.on_bad_checksum(i, position),
+            Trouble::Unmapped => {
+                if self.is_unproven(i) {
+                    self.fall_back_from_start(now, i, FallbackReason::NoMapping);
+                } else {
+                    self.paths.list[i].reset(ResetReason::MptcpError);
+                }
+            }
+        }
+    }
+}
+
+/// MP_TCPRST for a reason.
+pub(crate) fn tcp_rst(reason: ResetReason, transient: bool) -> TcpRst {
+    TcpRst {
+        transient,
+        reserved: 0,
+        reason,
+    }
+}

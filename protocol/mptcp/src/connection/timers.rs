@@ -1,0 +1,133 @@
+//! Timers of the connection, beside those of its Tcbs.
+
+use super::{Connection, Mode};
+
+use crate::subflow::Phase;
+use anabranch_tcp::Instant;
+use std::time::Duration;
+
+/// Bounds of the data-level retransmission timeout.
+const MIN_DATA_RTO: Duration = Duration::from_millis(200);
+const MAX_DATA_RTO: Duration = Duration::from_secs(60);
+
+/// Deadlines at data level.
+#[derive(Debug, Default)]
+pub(crate) struct Timers {
+    /// Something unacknowledged at data level is looked at again.
+    data: Option<Instant>,
+    /// Expirations of it without progress.
+    backoff: u32,
+    /// No subflow is left: how long to wait for one.
+    pub(crate) no_subflow: Option<Instant>,
+}
+
+impl Connection {
+    /// When [`Connection::on_deadline`] must be called next; `None`: never.
+    pub fn deadline(&self) -> Option<Instant> {
+        let own = [
+            self.timers.data,
+            self.timers.no_subflow,
+            self.closing.deadline(),
+        ];
+        let subflows = self.paths.list.iter().flat_map(|s| {
+            let retry = match s.phase {
+                Phase::JoinConfirm { retry, .. } => Some(retry),
+                _ => None,
+            };
+            [s.tcb.deadline(), retry, s.linger]
+        });
+        let all = own
+            .into_iter()
+            .chain(subflows)
+            .chain([self.signals.deadline()]);
+        all.flatten().min()
+    }
+
+    /// Act on every timer that expired. Early calls do no harm.
+    pub fn on_deadline(&mut self, now: Instant) {
+        for i in 0..self.paths.list.len() {
+            self.subflow_timers(now, i);
+        }
+        if self.timers.data.is_some_and(|t| t <= now) {
+            self.data_timeout(now);
+        }
+        self.signals.on_deadline(now);
+        self.closing_timers(now);
+        self.update(now);
+    }
+
+    fn subflow_timers(&mut self, now: Instant, i: usize) {
+        let subflow = &mut self.paths.list[i];
+        if subflow.tcb.deadline().is_some_and(|t| t <= now) {
+            let change = subflow.tcb.on_deadline(now);
+            subflow.note(change);
+        }
+        if let Phase::JoinConfirm {
+            nonces,
+            retry,
+            tries,
+        } = subflow.phase
+            && retry <= now
+        {
+            // Unanswered third ACKs are given up like SYNs.
+            if tries > u32::from(self.config.tcp.retransmit.syn_retries) {
+                subflow.reset(anabranch_wire::mptcp::ResetReason::Unspecified);
+            } else {
+                let retry = now + subflow.tcb.rto() * (1 << tries.min(6));
+                subflow.phase = Phase::JoinConfirm {
+                    nonces,
+                    retry,
+                    tries: tries + 1,
+                };
+                subflow.tcb.request_ack();
+            }
+        }
+        if subflow.linger.is_some_and(|t| t <= now) {
+            subflow.linger = None;
+            self.drop_lingering(i);
+        }
+        self.note_stale(i);
+    }
+
+    /// Arm the data-level timer when something is unacknowledged; restart it on progress.
+    pub(crate) fn arm_data_timer(&mut self, now: Instant, progress: bool) {
+        if progress {
+            self.timers.backoff = 0;
+        }
+        if !self.tx.outstanding() || !matches!(self.mode, Mode::Multipath) {
+            self.timers.data = None;
+        } else if self.timers.data.is_none() || progress {
+            self.timers.data = Some(now + self.data_rto());
+        }
+    }
+
+    /// Long enough for any subflow in use to have had its answer.
+    fn data_rto(&self) -> Duration {
+        let usable = self.paths.active().filter(|s| !s.stale);
+        let rto = usable
+            .map(|s| s.tcb.rto())
+            .max()
+            .unwrap_or(MIN_DATA_RTO)
+            .max(MIN_DATA_RTO);
+        (rto * (1 << self.timers.backoff.min(8))).min(MAX_DATA_RTO)
+    }
+
+    /// Nothing was acknowledged at data level for a while. What a live subflow still has to
+    /// deliver is its business; what was delivered and yet not acknowledged, the peer dropped.
+    fn data_timeout(&mut self, now: Instant) {
+        self.timers.data = None;
+        self.timers.backoff += 1;
+        self.counters.data_rtos += 1;
+        let live = self.paths.live();
+        if let Some(end) = self.tx.head().map(|run| run.end) {
+            self.tx.doubt(end, None, &live);
+        }
+        if self.tx.fin_due()
+            && let Some(id) = self.paths.best()
+        {
+            self.request_ack(id);
+        }
+        self.arm_data_timer(now, false);
+        self.dirty = true;
+    }
+}

@@ -1,0 +1,123 @@
+//! What a connection tells its owner.
+
+use crate::config::SubflowId;
+use crate::info::SubflowInfo;
+use anabranch_tcp::Close;
+use anabranch_wire::mptcp::{ResetReason, TcpRst};
+use std::net::IpAddr;
+
+/// Something happened.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// The handshake of the initial subflow is complete; bytes flow both ways.
+    Established,
+    /// There is something to read that was not there before.
+    Readable,
+    /// A [`crate::Connection::send`] that was cut short may be tried again.
+    Writable,
+    /// The peer will send no more; what it sent may still wait to be read.
+    PeerFin,
+    /// The connection ended; nothing can be sent, what was received can be read. Subflows may
+    /// linger: keep the connection until [`crate::Connection::is_finished`].
+    Closed(CloseReason),
+    /// The connection goes on as plain TCP.
+    Fallback(FallbackReason),
+    /// A further subflow is established.
+    SubflowUp(SubflowId),
+    /// A subflow is gone (its last segment has left), with its last figures.
+    SubflowGone(Box<SubflowInfo>, GoneReason),
+    /// The peer changed the priority of a subflow (MP_PRIO): `true` is backup.
+    PeerBackup(SubflowId, bool),
+    /// The peer announced an address (ADD_ADDR).
+    Announced(RemoteAddr),
+    /// The peer withdrew an address ID (REMOVE_ADDR).
+    Withdrawn(u8),
+    /// The peer echoed the ADD_ADDR of this ID.
+    Echoed(u8),
+}
+
+/// An address the peer announced.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct RemoteAddr {
+    /// Address ID.
+    pub id: u8,
+    /// Address.
+    pub addr: IpAddr,
+    /// Port; `None`: that of the initial subflow.
+    pub port: Option<u16>,
+}
+
+/// Why a connection ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum CloseReason {
+    /// Both sides finished; everything was delivered and acknowledged.
+    Finished,
+    /// The handshake failed, or the only subflow of a plain connection ended so.
+    Tcp(Close),
+    /// The peer sent MP_FASTCLOSE.
+    FastClose,
+    /// [`crate::Connection::abort`], or closing with unread bytes.
+    Aborted,
+    /// No subflow was left and none came in time.
+    NoSubflow,
+    /// After [`crate::Connection::close`] the peer did not finish in time.
+    CloseTimeout,
+    /// The peer broke the protocol so that the bytes cannot be known.
+    Protocol,
+}
+
+/// Why a subflow is gone.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum GoneReason {
+    /// Closed in order, by either side.
+    Closed,
+    /// Ended by TCP.
+    Tcp(Close),
+    /// The peer reset it and said why.
+    PeerReset(TcpRst),
+    /// We reset it, with this reason.
+    Reset(ResetReason),
+    /// It did not finish closing in time.
+    TimedOut,
+}
+
+/// Why a connection went on as plain TCP (RFC 8684 §3.7).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum FallbackReason {
+    /// The SYN+ACK had no usable MP_CAPABLE.
+    SynAck,
+    /// Neither third ACK nor first data had MP_CAPABLE with the right keys.
+    ThirdAck,
+    /// The first data came without a mapping.
+    NoMapping,
+    /// Our first data was acknowledged without a DATA_ACK.
+    NoDataAck,
+    /// The peer sent MP_FAIL or an infinite mapping.
+    Peer,
+    /// A checksum was wrong on the only subflow.
+    Checksum,
+}
+
+/// A join that was not accepted: answer the SYN with RST and MP_TCPRST.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Refusal {
+    /// Why.
+    pub reason: ResetReason,
+    /// Whether a later attempt may succeed.
+    pub transient: bool,
+}
+
+/// Why an application's or path manager's call had no effect.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SignalError {
+    /// The connection is not fully established, fell back, or has ended.
+    NotMultipath,
+    /// No subflow has this ID.
+    NoSuchSubflow,
+    /// As many as allowed exist, or wait to be sent.
+    Limit,
+    /// The peer asked for no joins to this address (flag C).
+    Denied,
+    /// The address ID is 0 or stands for another address.
+    AddressId,
+}

@@ -1,0 +1,140 @@
+//! What can be seen of a connection.
+
+use crate::config::{Path, SubflowId};
+use crate::event::{CloseReason, FallbackReason};
+use anabranch_tcp::{State, Stats};
+use std::time::Duration;
+
+/// A connection as it is now.
+#[derive(Clone, Debug)]
+pub struct Info {
+    /// State at data level.
+    pub state: State,
+    /// Why it ended, if it did.
+    pub closed: Option<CloseReason>,
+    /// Protocol version, 0 or 1.
+    pub version: u8,
+    /// Whether it went on as plain TCP, and why.
+    pub fallback: Option<FallbackReason>,
+    /// DSS checksums are in use.
+    pub checksum: bool,
+    /// Token by which the peer joins.
+    pub local_token: u32,
+    /// Token by which we join; `None` until the peer's key is known.
+    pub remote_token: Option<u32>,
+    /// Bytes taken from the application and not acknowledged.
+    pub unacked: u64,
+    /// Bytes received in order and not read.
+    pub unread: u64,
+    /// Bytes that wait for earlier ones.
+    pub out_of_order: u64,
+    /// Bytes that may be received now, counted from the DATA_ACK.
+    pub window: u64,
+    /// Bytes the peer may be sent now beyond what is in flight.
+    pub peer_window: u64,
+    /// Counters.
+    pub counters: Counters,
+    /// Subflows, oldest first; those in TIME-WAIT included.
+    pub subflows: Vec<SubflowInfo>,
+}
+
+/// A subflow as it is now.
+#[derive(Clone, Debug)]
+pub struct SubflowInfo {
+    /// Which.
+    pub id: SubflowId,
+    /// Addresses.
+    pub path: Path,
+    /// Our address ID.
+    pub local_id: u8,
+    /// The peer's address ID.
+    pub remote_id: u8,
+    /// TCP state.
+    pub state: State,
+    /// Either side asked for it to be used only when no other is usable.
+    pub backup: bool,
+    /// Retransmission timeouts went by without progress: not used while another is usable.
+    pub stale: bool,
+    /// Smoothed round-trip time.
+    pub srtt: Option<Duration>,
+    /// Round-trip time variation.
+    pub rttvar: Option<Duration>,
+    /// Least round-trip time.
+    pub min_rtt: Option<Duration>,
+    /// Retransmission timeout.
+    pub rto: Duration,
+    /// Congestion window, bytes.
+    pub cwnd: u64,
+    /// Slow start threshold, bytes; `u64::MAX` before the first loss.
+    pub ssthresh: u64,
+    /// Payload bytes of a full-sized segment.
+    pub mss: u32,
+    /// Bytes believed to be in the network.
+    pub in_flight: u64,
+    /// Bytes assigned and not acknowledged by the subflow.
+    pub queued: u64,
+    /// Counters of the Tcb.
+    pub stats: Stats,
+}
+
+/// What a connection counted since it was made.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+#[non_exhaustive]
+pub struct Counters {
+    /// Bytes received in data order.
+    pub bytes_in: u64,
+    /// Bytes acknowledged at data level.
+    pub bytes_acked: u64,
+    /// Runs sent again on another subflow.
+    pub reinjections: u64,
+    /// Bytes of them.
+    pub bytes_reinjected: u64,
+    /// Data-level retransmission timeouts.
+    pub data_rtos: u64,
+    /// Bytes received again at data level.
+    pub duplicate_bytes: u64,
+    /// Bytes dropped because they were outside the data-level window or over the budget.
+    pub dropped_bytes: u64,
+    /// Mappings that contradict an earlier one.
+    pub mapping_conflicts: u64,
+    /// Options that made no sense where they stood.
+    pub bad_options: u64,
+    /// Checksums that were wrong.
+    pub checksum_failures: u64,
+    /// Third ACKs of joins with a wrong HMAC, or SYN+ACKs.
+    pub join_hmac_failures: u64,
+    /// ADD_ADDR received with a right HMAC.
+    pub add_addr_in: u64,
+    /// ADD_ADDR received with a wrong HMAC, or over the limit.
+    pub add_addr_dropped: u64,
+    /// ADD_ADDR sent, each time.
+    pub add_addr_out: u64,
+    /// Echoes received.
+    pub echo_in: u64,
+    /// Echoes sent.
+    pub echo_out: u64,
+    /// REMOVE_ADDR received.
+    pub remove_addr_in: u64,
+    /// REMOVE_ADDR sent.
+    pub remove_addr_out: u64,
+    /// MP_PRIO received.
+    pub prio_in: u64,
+    /// MP_PRIO sent.
+    pub prio_out: u64,
+    /// MP_FAIL received.
+    pub fail_in: u64,
+    /// MP_FAIL sent.
+    pub fail_out: u64,
+    /// Infinite mappings received.
+    pub infinite_in: u64,
+    /// Infinite mappings sent.
+    pub infinite_out: u64,
+    /// MP_FASTCLOSE received.
+    pub fastclose_in: u64,
+    /// MP_FASTCLOSE sent.
+    pub fastclose_out: u64,
+    /// MP_TCPRST received.
+    pub tcprst_in: u64,
+    /// MP_TCPRST sent.
+    pub tcprst_out: u64,
+}

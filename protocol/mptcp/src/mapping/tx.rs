@@ -1,0 +1,105 @@
+//! Mappings of what we send on one subflow.
+
+use anabranch_tcp::queue::Slices;
+use bytes::Bytes;
+use std::collections::VecDeque;
+use std::ops::Range;
+
+/// A run of bytes given to a subflow. It is held until the subflow's own acknowledgement, whatever
+/// was acknowledged at data level: the subflow has to deliver its bytes.
+#[derive(Clone, Debug)]
+pub(crate) struct TxMapping {
+    /// Subflow position of the first byte.
+    pub(crate) rel: u64,
+    /// Data position of the first byte.
+    pub(crate) position: u64,
+    /// Payload bytes.
+    pub(crate) len: u16,
+    /// DATA_FIN follows the last byte; the length on the wire counts it.
+    pub(crate) fin: bool,
+    /// Checksum, where agreed.
+    pub(crate) checksum: Option<u16>,
+    /// Payload.
+    pub(crate) data: Slices,
+}
+
+impl TxMapping {
+    /// Subflow position after the last byte.
+    pub(crate) fn end(&self) -> u64 {
+        self.rel + u64::from(self.len)
+    }
+
+    /// Data position after the last byte: names the run (see [`crate::send`]).
+    pub(crate) fn run(&self) -> u64 {
+        self.position + u64::from(self.len)
+    }
+
+    /// Length as it stands in a DSS.
+    pub(crate) fn wire_len(&self) -> u16 {
+        self.len + u16::from(self.fin)
+    }
+}
+
+/// The mappings of one subflow, in order and without gaps.
+#[derive(Debug, Default)]
+pub(crate) struct TxMappings(VecDeque<TxMapping>);
+
+impl TxMappings {
+    pub(crate) fn push(&mut self, mapping: TxMapping) {
+        self.0.push_back(mapping);
+    }
+
+    /// The mapping a subflow byte belongs to.
+    pub(crate) fn find(&self, rel: u64) -> Option<&TxMapping> {
+        // What is sent is mostly at the end of the list, or all of it.
+        if let Some(last) = self.0.back()
+            && last.rel <= rel
+        {
+            return (rel < last.end()).then_some(last);
+        }
+        let i = self.0.partition_point(|m| m.end() <= rel);
+        self.0.get(i).filter(|m| m.rel <= rel)
+    }
+
+    /// Payload of a range of subflow bytes, which lie within mappings held.
+    pub(crate) fn slices(&self, range: Range<u64>) -> Slices {
+        let mut out = Slices::new();
+        let first = self.0.partition_point(|m| m.end() <= range.start);
+        for mapping in self.0.range(first..) {
+            if mapping.rel >= range.end {
+                break;
+            }
+            let from = range.start.saturating_sub(mapping.rel) as usize;
+            let to = (range.end - mapping.rel).min(u64::from(mapping.len)) as usize;
+            cut(&mapping.data, from..to, &mut out);
+        }
+        out
+    }
+
+    /// Remove mappings that end at or before `snd_una`, oldest first.
+    pub(crate) fn acknowledged(&mut self, snd_una: u64) -> Option<TxMapping> {
+        let done = self.0.front().is_some_and(|m| m.end() <= snd_una);
+        if done { self.0.pop_front() } else { None }
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &TxMapping> {
+        self.0.iter()
+    }
+}
+
+/// The slices that make up `range` of `data`.
+fn cut(data: &[Bytes], range: Range<usize>, out: &mut Slices) {
+    let mut at = 0;
+    for piece in data {
+        let end = at + piece.len();
+        let from = range.start.max(at);
+        let to = range.end.min(end);
+        if from < to {
+            out.push(piece.slice(from - at..to - at));
+        }
+        at = end;
+        if at >= range.end {
+            break;
+        }
+    }
+}

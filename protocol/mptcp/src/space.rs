@@ -1,0 +1,48 @@
+//! One direction's data sequence space.
+
+use anabranch_wire::mptcp::Dsn;
+
+/// Translates data sequence numbers, which wrap, to positions, which do not: a position counts
+/// payload bytes from 0, the byte with IDSN + 1 (RFC 8684 §3.1: the SYN takes one).
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Space {
+    idsn: u64,
+}
+
+impl Space {
+    pub(crate) fn new(idsn: u64) -> Space {
+        Space { idsn }
+    }
+
+    /// The data sequence number of a position.
+    pub(crate) fn dsn(self, position: u64) -> u64 {
+        self.idsn.wrapping_add(1).wrapping_add(position)
+    }
+
+    /// The position of a number from the wire, the one nearest to `near` if it is short; `None`
+    /// before the start of the stream.
+    pub(crate) fn position(self, dsn: Dsn, near: u64) -> Option<u64> {
+        let offset = dsn.expand(self.dsn(near)).wrapping_sub(self.dsn(0));
+        u64::try_from(offset as i64).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn positions_do_not_wrap_where_numbers_do() {
+        for idsn in [0, 7, u64::from(u32::MAX) - 5, u64::MAX - 5, u64::MAX] {
+            let space = Space::new(idsn);
+            for position in [0, 1, 5, 6, 1 << 31, u64::from(u32::MAX) + 9] {
+                let dsn = space.dsn(position);
+                assert_eq!(space.position(Dsn::Long(dsn), 0), Some(position));
+                for near in [position, position + 1000, position.saturating_sub(1000)] {
+                    assert_eq!(space.position(Dsn::Short(dsn as u32), near), Some(position));
+                }
+            }
+            assert_eq!(space.position(Dsn::Long(idsn), 0), None);
+        }
+    }
+}
