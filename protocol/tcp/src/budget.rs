@@ -73,6 +73,23 @@ impl Budget {
             .map_or(own, |p| own.min(p.available()))
     }
 
+    /// Take `bytes` even if they do not fit: for what must be kept because it was promised, such as
+    /// received bytes within an advertised window.
+    pub fn charge_anyway(&self, bytes: usize) -> Charge {
+        self.add(bytes);
+        Charge {
+            budget: self.clone(),
+            bytes,
+        }
+    }
+
+    fn add(&self, bytes: usize) {
+        self.0.used.fetch_add(bytes, Ordering::Relaxed);
+        if let Some(parent) = &self.0.parent {
+            parent.add(bytes);
+        }
+    }
+
     fn take(&self, bytes: usize) -> bool {
         let fits = |used: usize| used.checked_add(bytes).filter(|sum| *sum <= self.0.limit);
         if self
@@ -103,10 +120,46 @@ impl Charge {
     pub fn bytes(&self) -> usize {
         self.bytes
     }
+
+    /// Hold `bytes` instead, more or less than now, even if they do not fit.
+    pub fn set(&mut self, bytes: usize) {
+        if bytes > self.bytes {
+            self.budget.add(bytes - self.bytes);
+        } else {
+            self.budget.give_back(self.bytes - bytes);
+        }
+        self.bytes = bytes;
+    }
 }
 
 impl Drop for Charge {
     fn drop(&mut self) {
         self.budget.give_back(self.bytes);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_is_bound_by_the_whole() {
+        let whole = Budget::new(100);
+        let (a, b) = (whole.part(80), whole.part(80));
+        let charge = a.charge(70).expect("fits both");
+        assert!(a.charge(20).is_none(), "beyond its own limit");
+        assert!(b.charge(40).is_none(), "beyond the limit of the whole");
+        assert_eq!((b.used(), b.available(), whole.used()), (0, 30, 70));
+        drop(charge);
+        assert_eq!((a.used(), whole.used()), (0, 0));
+    }
+
+    #[test]
+    fn a_promise_is_kept_beyond_the_limit() {
+        let budget = Budget::new(10);
+        let mut charge = budget.charge_anyway(15);
+        assert_eq!((budget.used(), budget.available()), (15, 0));
+        charge.set(4);
+        assert_eq!((budget.used(), budget.available()), (4, 6));
     }
 }

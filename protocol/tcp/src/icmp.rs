@@ -1,5 +1,7 @@
 //! ICMP errors about a connection (RFC 5461, RFC 5927).
 
+use crate::segment::{Change, Close};
+use crate::{Instant, State, Tcb};
 use anabranch_wire::Seq;
 
 /// An ICMP error that quotes one of our segments.
@@ -25,4 +27,45 @@ pub enum IcmpKind {
         /// error (network or host unreachable) is only remembered.
         hard: bool,
     },
+}
+
+/// The path is believed to carry at least this, whatever a message says: less would multiply the
+/// number of packets (RFC 5927 §7).
+const LEAST_PATH_MSS: u16 = 512;
+
+impl Tcb {
+    /// An ICMP error quoting a segment of this connection arrived. Believed only if the quoted
+    /// sequence number is in flight (RFC 5927 §4.1).
+    pub fn on_icmp(&mut self, now: Instant, error: IcmpError) -> Change {
+        let quoted = self.snd.position(error.seq);
+        if quoted < self.snd.una as i64 || quoted >= self.snd.nxt as i64 {
+            self.stats.dropped += 1;
+            return Change::None;
+        }
+        match error.kind {
+            IcmpKind::TooBig { mss } => self.path_mss(now, mss),
+            IcmpKind::Unreachable { hard } => {
+                let opening = matches!(self.state, State::SynSent | State::SynReceived);
+                if hard && opening {
+                    return self.abort(Close::Unreachable);
+                }
+            }
+        }
+        Change::None
+    }
+
+    /// The path carries less than we thought: what is outstanding is sent again in smaller
+    /// segments, without blaming congestion (RFC 1191 §6.5).
+    fn path_mss(&mut self, now: Instant, mss: u16) {
+        let mss = u32::from(mss.max(LEAST_PATH_MSS));
+        if mss >= self.agreed.mss {
+            return;
+        }
+        self.agreed.mss = mss;
+        let (una, nxt) = (self.snd.una, self.snd.nxt);
+        if una > 0 && una < nxt {
+            self.recovery.board.mark_lost(una, nxt);
+            self.resend_after_path_change(now);
+        }
+    }
 }

@@ -9,23 +9,36 @@
 //! reading [`Tcb::deadline`] again. The same inputs give the same outputs.
 #![forbid(unsafe_code)]
 
+mod ack;
+mod acks;
 pub mod budget;
 pub mod config;
 pub mod congestion;
+mod expiry;
+mod handshake;
 pub mod icmp;
+mod input;
 pub mod isn;
+mod output;
 pub mod queue;
+mod ranges;
 pub mod reassembly;
+mod recovery;
+mod recv;
 pub mod segment;
+mod send;
+mod stamps;
 pub mod stats;
 mod stream;
 mod tcb;
 pub mod time;
+mod timers;
 
 pub use config::Config;
 pub use icmp::IcmpError;
+pub use input::reset_reply;
 pub use segment::{Change, Close, Emit, Grant, Kind, Receipt, Segment};
 pub use stats::Stats;
 pub use stream::{Event, Info, Payload, Stream, StreamConfig};
-pub use tcb::{State, Tcb, reset_reply};
+pub use tcb::{State, Tcb};
 pub use time::Instant;

@@ -3,7 +3,7 @@
 use crate::budget::Budget;
 use crate::queue::{ByteQueue, Slices};
 use crate::reassembly::Reassembly;
-use crate::segment::{Change, Close, Emit, Grant, Segment};
+use crate::segment::{Change, Close, Emit, Grant, Receipt, Segment};
 use crate::{Config, IcmpError, Instant, State, Stats, Tcb};
 use anabranch_wire::Seq;
 use bytes::Bytes;
@@ -81,9 +81,45 @@ pub struct Stream {
     tcb: Tcb,
     send: ByteQueue,
     recv: Reassembly,
-    config: StreamConfig,
+    send_buffer: usize,
+    recv_buffer: u32,
+    gso_max: u32,
+    budget: Budget,
+    events: Events,
+    /// A write was cut short.
+    wants_room: bool,
+    /// The handshake is complete.
+    opened: bool,
 }
 
+/// Events not yet polled.
+#[derive(Debug, Default)]
+struct Events {
+    established: bool,
+    readable: bool,
+    writable: bool,
+    peer_fin: bool,
+    end: Option<Event>,
+}
+
+impl Events {
+    fn next(&mut self) -> Option<Event> {
+        let flags = [
+            (&mut self.established, Event::Established),
+            (&mut self.readable, Event::Readable),
+            (&mut self.writable, Event::Writable),
+            (&mut self.peer_fin, Event::PeerFin),
+        ];
+        for (flag, event) in flags {
+            if std::mem::take(flag) {
+                return Some(event);
+            }
+        }
+        self.end.take()
+    }
+}
+
+/// Opening and closing.
 impl Stream {
     /// Active open; see [`Tcb::connect`].
     pub fn connect(now: Instant, config: &StreamConfig, iss: Seq, ts_offset: u32) -> Stream {
@@ -105,27 +141,119 @@ impl Stream {
         Stream {
             tcb,
             send: ByteQueue::new(0, config.budget.clone()),
-            recv: Reassembly::new(),
-            config: config.clone(),
+            recv: Reassembly::new(&config.budget),
+            send_buffer: config.send_buffer,
+            recv_buffer: config.tcp.recv_buffer,
+            gso_max: config.gso_max,
+            budget: config.budget.clone(),
+            events: Events::default(),
+            wants_room: false,
+            opened: false,
         }
     }
 
+    /// No more bytes will be sent: FIN after those queued.
+    pub fn shutdown(&mut self) {
+        let over = self.tcb.is_closed();
+        self.tcb.close();
+        if self.tcb.is_closed() && !over {
+            self.end(Event::Closed);
+        }
+    }
+
+    /// The application lets go: [`Stream::shutdown`], and nobody reads any more. Unread bytes make
+    /// it an [`Stream::abort`], so that the peer learns of their loss (RFC 2525 §2.17).
+    pub fn close(&mut self, now: Instant) {
+        if self.recv.readable() > 0 {
+            return self.abort();
+        }
+        self.shutdown();
+        self.tcb.orphan(now);
+    }
+
+    /// Reset the connection.
+    pub fn abort(&mut self) {
+        if !self.tcb.is_closed() {
+            self.tcb.reset();
+            self.end(Event::Aborted(Close::Local));
+        }
+    }
+
+    /// No bytes go either way any more.
+    fn end(&mut self, event: Event) {
+        self.events.end = Some(event);
+        self.send.advance(self.send.end());
+        if event == Event::Aborted(Close::Local) {
+            self.recv.clear();
+        }
+        self.events.readable = true;
+        self.events.writable = std::mem::take(&mut self.wants_room);
+    }
+}
+
+/// Segments, timers and events.
+impl Stream {
     /// A segment arrived, with its payload (`segment.len` bytes).
     pub fn on_segment(&mut self, now: Instant, segment: &Segment, payload: Bytes) {
-        let _ = payload;
-        self.tcb.on_segment(now, segment, self.grant());
+        let receipt = self.tcb.on_segment(now, segment, self.grant());
+        for range in &receipt.new {
+            let position = (receipt.rel_start + i64::from(range.start)) as u64;
+            self.recv.insert(
+                position,
+                payload.slice(range.start as usize..range.end as usize),
+            );
+        }
+        self.after(&receipt);
+    }
+
+    fn after(&mut self, receipt: &Receipt) {
+        if !receipt.new.is_empty() && self.recv.readable() > 0 {
+            self.events.readable = true;
+        }
+        self.send.advance(receipt.snd_una);
+        if self.wants_room && self.send_room() >= self.send_buffer / 3 {
+            self.wants_room = false;
+            self.events.writable = true;
+        }
+        self.note(receipt.change);
+    }
+
+    fn note(&mut self, change: Change) {
+        // One segment may complete the handshake and bring the peer's FIN.
+        if !self.opened && (self.tcb.is_synchronized() || change == Change::Closed) {
+            self.opened = true;
+            self.events.established = true;
+        }
+        match change {
+            Change::None | Change::Established => {}
+            Change::PeerFin => self.peer_finished(),
+            Change::Closed => {
+                self.peer_finished();
+                self.end(Event::Closed);
+            }
+            Change::Aborted(why) => self.end(Event::Aborted(why)),
+        }
+    }
+
+    fn peer_finished(&mut self) {
+        self.events.peer_fin = true;
+        self.events.readable = true;
     }
 
     /// The next segment to send with its payload, or `None`.
     pub fn poll_transmit(&mut self, now: Instant) -> Option<(Emit, Payload)> {
         let emit = self.tcb.poll(now, self.grant())?;
-        let payload = self.send.slices(emit.rel.clone());
+        let payload = if emit.rel.is_empty() {
+            Payload::new()
+        } else {
+            self.send.slices(emit.rel.clone())
+        };
         Some((emit, payload))
     }
 
     /// The next event, or `None`.
     pub fn poll_event(&mut self) -> Option<Event> {
-        None
+        self.events.next()
     }
 
     /// When [`Stream::on_deadline`] must be called next.
@@ -135,24 +263,40 @@ impl Stream {
 
     /// Act on expired timers.
     pub fn on_deadline(&mut self, now: Instant) {
-        let _: Change = self.tcb.on_deadline(now);
+        let change = self.tcb.on_deadline(now);
+        self.note(change);
     }
 
     /// An ICMP error quoting a segment of this connection arrived.
     pub fn on_icmp(&mut self, now: Instant, error: IcmpError) {
-        let _: Change = self.tcb.on_icmp(now, error);
+        let change = self.tcb.on_icmp(now, error);
+        self.note(change);
     }
+}
 
+/// Bytes.
+impl Stream {
     /// Queue bytes for sending. Gives back how many were taken from the front of `bytes`: fewer
     /// than all when the send buffer or the budget is full (then [`Event::Writable`] follows), 0
     /// after [`Stream::shutdown`] or the end of the connection.
-    pub fn send(&mut self, bytes: Bytes) -> usize {
-        let len = bytes.len();
-        if !self.send.push(bytes) {
+    pub fn send(&mut self, mut bytes: Bytes) -> usize {
+        if self.tcb.is_closing() || self.tcb.is_closed() {
             return 0;
         }
-        self.tcb.append(len as u64, false);
-        len
+        let wanted = bytes.len();
+        bytes.truncate(self.send_room());
+        let len = bytes.len();
+        let taken = if self.send.push(bytes) { len } else { 0 };
+        self.tcb.append(taken as u64, false);
+        self.wants_room |= taken < wanted;
+        taken
+    }
+
+    /// Bytes that [`Stream::send`] would take now.
+    pub fn send_room(&self) -> usize {
+        self.send_buffer
+            .saturating_sub(self.send.len() as usize)
+            .min(self.budget.available())
     }
 
     /// Up to `max` received bytes in order, without copying. `None`: nothing now, or the end
@@ -163,36 +307,27 @@ impl Stream {
         Some(bytes)
     }
 
+    /// Bytes that can be read now.
+    pub fn readable(&self) -> u64 {
+        self.recv.readable()
+    }
+
     /// Whether everything up to the peer's FIN was read.
     pub fn at_end(&self) -> bool {
         self.tcb.peer_fin() && self.recv.readable() == 0
     }
+}
 
-    /// No more bytes will be sent: FIN after those queued.
-    pub fn shutdown(&mut self) {
-        self.tcb.close();
-    }
-
-    /// The application lets go: [`Stream::shutdown`], and nobody reads any more. Unread bytes make
-    /// it an [`Stream::abort`] (RFC 2525 §2.17).
-    pub fn close(&mut self) {
-        self.tcb.close();
-        self.tcb.orphan();
-    }
-
-    /// Reset the connection.
-    pub fn abort(&mut self) {
-        self.tcb.reset();
-    }
-
-    /// Whether the connection is over, TIME-WAIT included.
+/// What may be read of it.
+impl Stream {
+    /// Whether the connection is over, TIME-WAIT included. A RST may still have to be polled.
     pub fn is_closed(&self) -> bool {
         self.tcb.is_closed()
     }
 
     /// Set the largest payload of one [`Emit`].
     pub fn set_gso_max(&mut self, gso_max: u32) {
-        self.config.gso_max = gso_max;
+        self.gso_max = gso_max;
     }
 
     /// The control block.
@@ -220,13 +355,15 @@ impl Stream {
     }
 
     fn grant(&self) -> Grant {
-        // What waits out of order lies within the window already: only what is in order uses it up.
-        let held = self.recv.readable();
+        // What waits out of order lies within the window already: only what is in order uses it
+        // up. A spent budget closes the window, without taking back what was promised.
+        let room = u64::from(self.recv_buffer).saturating_sub(self.recv.readable());
+        let room = room.min(self.budget.available() as u64) as u32;
         Grant {
-            rcv_room: u64::from(self.config.tcp.recv_buffer).saturating_sub(held) as u32,
+            rcv_room: room,
             data_options: 0,
             ack_options: 0,
-            gso_max: self.config.gso_max,
+            gso_max: self.gso_max,
         }
     }
 }

@@ -1,10 +1,22 @@
-//! The transmission control block.
+//! The transmission control block: what it consists of, and what its owner may call and read.
 
+use crate::acks::AckPolicy;
 use crate::config::Config;
-use crate::segment::{Change, Emit, Grant, Receipt, Segment};
-use crate::{IcmpError, Instant, Stats};
+use crate::congestion::{Controller, Init};
+use crate::recovery::rtt::Rtt;
+use crate::recovery::{Phase, Recovery};
+use crate::recv::Recv;
+use crate::segment::{Change, Close, Grant};
+use crate::send::Send;
+use crate::stamps::Stamps;
+use crate::timers::{Timer, Timers};
+use crate::{Instant, Stats};
 use anabranch_wire::Seq;
+use anabranch_wire::tcp::Flags;
 use std::time::Duration;
+
+/// A segment carries at least this much payload, whatever options and path say.
+const LEAST_PAYLOAD: u32 = 16;
 
 /// Connection states (RFC 9293 §3.3.2); LISTEN belongs to the owner.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -27,112 +39,230 @@ pub enum State {
 /// After any call that mutates, drain [`Tcb::poll`] until `None` and read [`Tcb::deadline`] again.
 #[derive(Debug)]
 pub struct Tcb {
-    config: Config,
-    state: State,
-    iss: Seq,
-    stats: Stats,
-    appended: u64,
-    last_progress: Instant,
+    pub(crate) config: Config,
+    pub(crate) state: State,
+    pub(crate) snd: Send,
+    pub(crate) rcv: Recv,
+    pub(crate) recovery: Recovery,
+    pub(crate) rtt: Rtt,
+    pub(crate) cc: Box<dyn Controller>,
+    pub(crate) cwnd_use: CwndUse,
+    pub(crate) agreed: Agreed,
+    pub(crate) acks: AckPolicy,
+    pub(crate) stamps: Stamps,
+    pub(crate) timers: Timers,
+    pub(crate) pending: Pending,
+    pub(crate) seen: Seen,
+    pub(crate) stats: Stats,
 }
 
-/// Opening.
-impl Tcb {
-    /// Active open: SYN-SENT. `iss` is the initial sequence number (see
-    /// [`crate::isn::initial_seq`]); `ts_offset` is added to the millisecond clock of timestamps
-    /// (RFC 7323 §5.4: random for each connection).
-    pub fn connect(now: Instant, config: &Config, iss: Seq, ts_offset: u32) -> Tcb {
-        let _ = ts_offset;
-        Tcb {
-            config: config.clone(),
-            state: State::SynSent,
-            iss,
-            stats: Stats::default(),
-            appended: 0,
-            last_progress: now,
-        }
-    }
-
-    /// Passive open from a SYN (which must carry SYN, and neither ACK nor RST): SYN-RECEIVED.
-    pub fn accept(now: Instant, config: &Config, syn: &Segment, iss: Seq, ts_offset: u32) -> Tcb {
-        let _ = syn;
-        Tcb {
-            state: State::SynReceived,
-            ..Tcb::connect(now, config, iss, ts_offset)
-        }
-    }
+/// What was agreed in the handshake, and segment sizes.
+#[derive(Debug)]
+pub(crate) struct Agreed {
+    /// Payload and TCP options of a segment: the least of what we, the peer and the path allow.
+    pub(crate) mss: u32,
+    /// Option bytes of the owner on a segment with payload.
+    pub(crate) owner_options: u32,
+    pub(crate) sack: bool,
+    pub(crate) scaling: bool,
+    /// The SYN was received first, not sent.
+    pub(crate) passive: bool,
 }
 
-/// Events in.
-impl Tcb {
-    /// A segment of this connection arrived (RFC 9293 §3.10.7).
-    pub fn on_segment(&mut self, now: Instant, segment: &Segment, grant: Grant) -> Receipt {
-        let _ = (now, segment, grant);
-        self.stats.segments_in += 1;
-        Receipt::default()
-    }
+/// What the next polls owe besides payload and acknowledgements.
+#[derive(Debug, Default)]
+pub(crate) struct Pending {
+    /// SYN or SYN+ACK.
+    pub(crate) syn: bool,
+    /// Our own reset of the connection.
+    pub(crate) reset: bool,
+    /// Sequence and acknowledgement number and flags of a RST that answers a segment without
+    /// touching this connection.
+    pub(crate) refusal: Option<(Seq, Seq, Flags)>,
+    pub(crate) probe: Option<Probe>,
+    /// Nobody reads any more.
+    pub(crate) orphan: bool,
+    /// Probes since the window last let something through.
+    pub(crate) window_backoff: u8,
+    /// Probes of window and of life since the peer was last heard.
+    pub(crate) window_probes: u8,
+    pub(crate) alive_probes: u8,
+}
 
+/// A segment sent to make the peer answer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Probe {
+    /// Tail-loss probe.
+    Tail,
+    /// Of a window that lets nothing through.
+    Window,
+    /// Keepalive.
+    Alive,
+}
+
+/// Whether the congestion window is what limits sending.
+#[derive(Debug, Default)]
+pub(crate) struct CwndUse {
+    /// Most bytes in the network during this round and the last.
+    pub(crate) most: [u64; 2],
+    /// `snd_nxt` when the round began.
+    pub(crate) round: u64,
+    /// Sending stopped at the window in this round or the last.
+    pub(crate) blocked: [bool; 2],
+}
+
+/// When things were last seen to happen.
+#[derive(Debug)]
+pub(crate) struct Seen {
+    pub(crate) progress: Instant,
+    pub(crate) received: Instant,
+    /// Payload sent.
+    pub(crate) sent: Instant,
+    /// When the first SYN or SYN+ACK was sent.
+    pub(crate) syn: Instant,
+}
+
+/// Calls of the owner; see also `on_segment`, `on_icmp`, `poll` and `on_deadline`.
+impl Tcb {
     /// The owner has `len` more bytes of payload to send. With `boundary` they start a run that no
     /// segment may span into from before, when sent first or again. Nothing may be appended after
     /// [`Tcb::close`].
     pub fn append(&mut self, len: u64, boundary: bool) {
-        let _ = boundary;
-        self.appended += len;
+        debug_assert!(!self.snd.fin, "append after close");
+        if !self.snd.fin && len > 0 {
+            self.snd.append(len, boundary);
+        }
     }
 
     /// The owner freed receive room: a window update may be due.
     pub fn window_opened(&mut self, now: Instant, grant: Grant) {
-        let _ = (now, grant);
+        let _ = now;
+        let step = (2 * u64::from(self.agreed.mss)).min(self.half_buffer());
+        if self.rcv.irs.is_some()
+            && !self.peer_fin()
+            && self
+                .rcv
+                .update_due(grant.rcv_room, self.config.shared_window, step)
+        {
+            self.acks.now = true;
+        }
     }
 
     /// The owner holds data back because of a window of its own: while this is set and nothing is
     /// in flight, zero-length segments probe on the persist timer, so that a lost window update
     /// is recovered.
     pub fn set_blocked(&mut self, blocked: bool) {
-        let _ = blocked;
+        self.snd.blocked = blocked;
     }
 
     /// Send an acknowledgement at the next poll, at once and even if there is nothing to
     /// acknowledge.
-    pub fn request_ack(&mut self) {}
+    pub fn request_ack(&mut self) {
+        self.acks.now = true;
+    }
 
     /// No more payload will be appended: FIN after what was. Half a close: the peer may go on
     /// sending. In SYN-SENT with nothing appended the connection is simply gone.
-    pub fn close(&mut self) {}
+    pub fn close(&mut self) {
+        if self.state == State::SynSent && self.snd.end == 1 {
+            return self.become_closed();
+        }
+        self.snd.fin = self.state != State::Closed;
+        self.fin_queued();
+    }
 
     /// Nobody will read any more: from now on new payload is answered with RST, and FIN-WAIT-2 is
     /// limited in time (RFC 9293 §3.6.1).
-    pub fn orphan(&mut self) {}
-
-    /// Abort: the next poll gives an RST if the state calls for one, and the state is CLOSED.
-    pub fn reset(&mut self) {
-        self.state = State::Closed;
+    pub fn orphan(&mut self, now: Instant) {
+        self.pending.orphan = true;
+        self.limit_fin_wait_2(now);
     }
 
-    /// An ICMP error quoting a segment of this connection arrived. Believed only if the quoted
-    /// sequence number is in flight (RFC 5927 §4.1).
-    pub fn on_icmp(&mut self, now: Instant, error: IcmpError) -> Change {
-        let _ = (now, error);
-        Change::None
+    /// Abort: the next poll gives an RST if the state calls for one (RFC 9293 §3.10.5), and the
+    /// state is CLOSED.
+    pub fn reset(&mut self) {
+        self.pending.reset = matches!(
+            self.state,
+            State::SynReceived
+                | State::Established
+                | State::FinWait1
+                | State::FinWait2
+                | State::CloseWait
+        );
+        self.become_closed();
+    }
+
+    /// Set the congestion window, as a scheduler may that penalises a slow path.
+    pub fn set_cwnd(&mut self, cwnd: u64) {
+        self.cc.set_cwnd(cwnd.max(u64::from(self.mss())));
     }
 }
 
-/// Output and timers.
+/// Changes of state.
 impl Tcb {
-    /// The next segment to send, or `None` when there is nothing to do until the next event.
-    pub fn poll(&mut self, now: Instant, grant: Grant) -> Option<Emit> {
-        let _ = (now, grant);
-        None
+    /// The FIN that was asked for is the next thing after the payload (RFC 9293 §3.10.4).
+    pub(crate) fn fin_queued(&mut self) {
+        self.state = match self.state {
+            State::Established if self.snd.fin => State::FinWait1,
+            State::CloseWait if self.snd.fin => State::LastAck,
+            other => other,
+        };
     }
 
-    /// When [`Tcb::on_deadline`] must be called next; `None`: never.
-    pub fn deadline(&self) -> Option<Instant> {
-        None
+    pub(crate) fn become_closed(&mut self) {
+        self.state = State::Closed;
+        self.timers.stop_all();
     }
 
-    /// Act on every timer that expired. Early calls do no harm.
-    pub fn on_deadline(&mut self, now: Instant) -> Change {
-        let _ = now;
-        Change::None
+    pub(crate) fn abort(&mut self, why: Close) -> Change {
+        self.become_closed();
+        Change::Aborted(why)
+    }
+
+    pub(crate) fn enter_time_wait(&mut self, now: Instant) -> Change {
+        self.timers.stop_all();
+        self.state = State::TimeWait;
+        self.timers.set(Timer::Linger, now + self.config.time_wait);
+        Change::Closed
+    }
+
+    pub(crate) fn limit_fin_wait_2(&mut self, now: Instant) {
+        if self.state == State::FinWait2
+            && self.pending.orphan
+            && !self.timers.is_set(Timer::Linger)
+        {
+            self.timers.set(Timer::Linger, now + self.config.fin_wait_2);
+        }
+    }
+
+    /// The first congestion window (RFC 6928), or one segment when the SYN was lost more than
+    /// once (RFC 5681 §3.1).
+    pub(crate) fn start_congestion_control(&mut self) {
+        let mss = self.mss();
+        let lost = self.rtt.streak() > 1;
+        let initial_window = if lost {
+            u64::from(mss)
+        } else {
+            self.initial_window()
+        };
+        self.cc = self.config.congestion.algorithm.start(Init {
+            mss,
+            initial_window,
+        });
+    }
+
+    pub(crate) fn initial_window(&self) -> u64 {
+        let segments = u64::from(self.config.congestion.initial_window);
+        let mss = u64::from(self.mss());
+        (segments * mss).min((segments * 1460).max(2 * mss))
+    }
+
+    pub(crate) fn half_buffer(&self) -> u64 {
+        u64::from(self.config.recv_buffer / 2)
+    }
+
+    pub(crate) fn note_grant(&mut self, grant: &Grant) {
+        self.agreed.owner_options = u32::from(grant.data_options);
     }
 }
 
@@ -158,136 +288,141 @@ impl Tcb {
 
     /// Whether the peer's FIN arrived in order.
     pub fn peer_fin(&self) -> bool {
-        false
+        self.rcv.fin_received()
     }
 
     /// Whether [`Tcb::close`] was called.
     pub fn is_closing(&self) -> bool {
-        false
+        self.snd.fin
     }
 
     /// Bytes that could leave immediately if they were appended now: what the congestion window
     /// and the peer's window leave, less what is appended and unsent. 0 unless synchronized.
     pub fn room(&self) -> u64 {
-        0
+        if self.snd.fin || !self.is_synchronized() {
+            return 0;
+        }
+        let pipe = self.recovery.pipe() + self.recovery.board.lost().bytes();
+        let window = self.snd.right().saturating_sub(self.snd.nxt);
+        self.cwnd()
+            .saturating_sub(pipe)
+            .min(window)
+            .saturating_sub(self.unsent())
     }
 
     /// Bytes appended and never sent.
     pub fn unsent(&self) -> u64 {
-        self.appended
+        self.snd.end.saturating_sub(self.snd.nxt.max(1))
     }
 
     /// Bytes believed to be in the network (RFC 6675 pipe).
     pub fn in_flight(&self) -> u64 {
-        0
+        self.recovery.pipe()
     }
 
     /// First position not acknowledged.
     pub fn snd_una(&self) -> u64 {
-        0
+        self.snd.rel(self.snd.una)
     }
 
     /// First position never sent.
     pub fn snd_nxt(&self) -> u64 {
-        0
+        self.snd.rel(self.snd.nxt)
     }
 
     /// Position after all that was appended.
     pub fn snd_end(&self) -> u64 {
-        self.appended
+        self.snd.end - 1
     }
 
     /// Next position expected from the peer in order.
     pub fn rcv_nxt(&self) -> u64 {
-        0
+        self.rcv.rel_nxt()
     }
 
     /// The peer's window as last heard, bytes from `snd_una`.
     pub fn peer_wnd(&self) -> u32 {
-        0
+        self.snd.wnd.size
     }
 
     /// Our initial sequence number.
     pub fn iss(&self) -> Seq {
-        self.iss
+        self.snd.iss
     }
 
     /// The peer's initial sequence number; `None` before its SYN.
     pub fn irs(&self) -> Option<Seq> {
-        None
+        self.rcv.irs
     }
 
     /// Payload bytes of a full-sized segment, with the options of the last [`Grant`] in it.
     pub fn mss(&self) -> u32 {
-        u32::from(self.config.mss)
+        let options = self.agreed.owner_options + self.stamps.option_len();
+        self.agreed.mss.saturating_sub(options).max(LEAST_PAYLOAD)
     }
 
     /// Smoothed round-trip time; `None` before the first measurement.
     pub fn srtt(&self) -> Option<Duration> {
-        None
+        self.rtt.srtt()
     }
 
     /// Round-trip time variation.
     pub fn rttvar(&self) -> Option<Duration> {
-        None
+        self.rtt.rttvar()
     }
 
     /// Least round-trip time seen in the last minutes.
     pub fn min_rtt(&self) -> Option<Duration> {
-        None
+        self.rtt.min()
     }
 
     /// Retransmission timeout, backoff included.
     pub fn rto(&self) -> Duration {
-        self.config.retransmit.initial_rto
+        self.rtt.rto(&self.config.retransmit)
     }
 
     /// Congestion window, bytes.
     pub fn cwnd(&self) -> u64 {
-        0
+        match self.recovery.phase {
+            Phase::Recovery => self.recovery.prr.cwnd(),
+            Phase::Open | Phase::Loss => self.cc.cwnd(),
+        }
     }
 
     /// Slow start threshold, bytes.
     pub fn ssthresh(&self) -> u64 {
-        u64::MAX
+        self.cc.ssthresh()
     }
 
     /// Retransmission timeouts (of data, SYN or FIN) since the peer last acknowledged anything
     /// new.
     pub fn rto_streak(&self) -> u32 {
-        0
+        self.rtt.streak()
     }
 
     /// When the peer last acknowledged anything new, or when something was sent with nothing
     /// outstanding, whichever is later.
     pub fn last_progress(&self) -> Instant {
-        self.last_progress
+        self.seen.progress
     }
 
     /// When the last segment arrived.
     pub fn last_received(&self) -> Instant {
-        self.last_progress
+        self.seen.received
     }
 
     /// Whether timestamps were agreed: they take 12 bytes of every segment's option space.
     pub fn timestamps(&self) -> bool {
-        false
+        self.stamps.on
     }
 
     /// Whether selective acknowledgements were agreed.
     pub fn sack(&self) -> bool {
-        false
+        self.agreed.sack
     }
 
     /// Counters.
     pub fn stats(&self) -> &Stats {
         &self.stats
     }
-}
-
-/// The RST that answers a segment for which there is no connection (RFC 9293 §3.10.7.1); `None`
-/// if the segment is itself a RST.
-pub fn reset_reply(segment: &Segment) -> Option<Emit> {
-    let _ = segment;
-    None
 }

@@ -1,6 +1,12 @@
 //! Congestion control behind one small trait.
 
+mod cubic;
+mod hystart;
+mod newreno;
+
 use crate::Instant;
+use cubic::Cubic;
+use newreno::NewReno;
 use std::fmt;
 use std::time::Duration;
 
@@ -14,6 +20,17 @@ pub enum Algorithm {
     NewReno,
     /// Another, made at the start of each connection.
     Custom(fn(Init) -> Box<dyn Controller>),
+}
+
+impl Algorithm {
+    /// A controller of this kind.
+    pub fn start(self, init: Init) -> Box<dyn Controller> {
+        match self {
+            Algorithm::Cubic => Box::new(Cubic::new(init)),
+            Algorithm::NewReno => Box::new(NewReno::new(init)),
+            Algorithm::Custom(make) => make(init),
+        }
+    }
 }
 
 /// What a controller starts from.
@@ -30,7 +47,7 @@ pub struct Init {
 pub struct Ack {
     /// Now.
     pub now: Instant,
-    /// Bytes cumulatively acknowledged by it.
+    /// Bytes it showed to be delivered.
     pub acked: u64,
     /// Bytes in the network after it.
     pub pipe: u64,
@@ -73,4 +90,24 @@ pub trait Controller: fmt::Debug + Send {
     fn set_cwnd(&mut self, cwnd: u64);
     /// A name for people.
     fn name(&self) -> &'static str;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `acked` bytes delivered at `now` nanoseconds, with segments of 1000 bytes.
+    pub(super) fn ack(now: u64, acked: u64) -> Ack {
+        Ack {
+            now: Instant(now),
+            acked,
+            pipe: 0,
+            mss: 1000,
+            rtt: None,
+            srtt: Duration::from_millis(10),
+            limited: true,
+            snd_una: 0,
+            snd_nxt: 0,
+        }
+    }
 }

@@ -1,0 +1,266 @@
+//! CUBIC (RFC 9438). Windows are kept in bytes, the curve in segments as the RFC has it.
+
+use super::hystart::HyStart;
+use super::{Ack, Controller, Init};
+use crate::Instant;
+use std::time::Duration;
+
+const C: f64 = 0.4;
+const BETA: f64 = 0.7;
+/// Slope of the Reno-friendly estimate (RFC 9438 §4.3).
+const ALPHA: f64 = 3.0 * (1.0 - BETA) / (1.0 + BETA);
+
+#[derive(Debug)]
+pub(super) struct Cubic {
+    cwnd: f64,
+    ssthresh: u64,
+    /// Window before the last reduction, segments.
+    w_max: f64,
+    curve: Option<Curve>,
+    hystart: HyStart,
+    before: Option<Before>,
+}
+
+/// A congestion avoidance epoch.
+#[derive(Clone, Copy, Debug)]
+struct Curve {
+    start: Instant,
+    /// Seconds until the curve is at `origin` again.
+    k: f64,
+    /// Plateau of the curve, segments.
+    origin: f64,
+    /// What Reno would have, segments.
+    w_est: f64,
+    /// Since when the window was not the limit: that time does not count (RFC 9438 §4.2).
+    paused: Option<Instant>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Before {
+    cwnd: f64,
+    ssthresh: u64,
+    w_max: f64,
+    curve: Option<Curve>,
+}
+
+impl Cubic {
+    pub(super) fn new(init: Init) -> Cubic {
+        Cubic {
+            cwnd: init.initial_window as f64,
+            ssthresh: u64::MAX,
+            w_max: 0.0,
+            curve: None,
+            hystart: HyStart::default(),
+            before: None,
+        }
+    }
+
+    /// RFC 9438 §4.6 and §4.7. The window, rather than what is outstanding, is reduced: it does
+    /// not grow while it is not the limit.
+    fn reduce(&mut self, mss: u32) {
+        let Cubic {
+            cwnd,
+            ssthresh,
+            w_max,
+            curve,
+            ..
+        } = *self;
+        self.before = Some(Before {
+            cwnd,
+            ssthresh,
+            w_max,
+            curve,
+        });
+        let segments = cwnd / f64::from(mss);
+        self.w_max = if segments < w_max {
+            segments * (1.0 + BETA) / 2.0
+        } else {
+            segments
+        };
+        self.ssthresh = ((cwnd * BETA) as u64).max(2 * u64::from(mss));
+        self.curve = None;
+    }
+
+    /// RFC 9438 §4.2 to §4.5.
+    fn avoid(&mut self, ack: &Ack) {
+        let mss = f64::from(ack.mss);
+        let cwnd = self.cwnd / mss;
+        let acked = ack.acked as f64 / mss;
+        let w_max = self.w_max;
+        let curve = self
+            .curve
+            .get_or_insert_with(|| Curve::new(ack.now, cwnd, w_max));
+        if let Some(since) = curve.paused.take() {
+            curve.start = curve.start + ack.now.since(since);
+        }
+        let slope = if curve.w_est < self.w_max { ALPHA } else { 1.0 };
+        curve.w_est += slope * acked / cwnd;
+        let passed = ack.now.since(curve.start);
+        let next = if curve.at(passed) < curve.w_est {
+            cwnd.max(curve.w_est)
+        } else {
+            let target = curve.at(passed + ack.srtt).clamp(cwnd, 1.5 * cwnd);
+            cwnd + (target - cwnd) / cwnd * acked
+        };
+        // Never faster than slow start, however much one acknowledgement covers.
+        self.cwnd = (next * mss).min(self.cwnd + ack.acked as f64);
+    }
+}
+
+impl Curve {
+    fn new(start: Instant, cwnd: f64, w_max: f64) -> Curve {
+        let origin = w_max.max(cwnd);
+        let k = ((origin - cwnd) / C).cbrt();
+        Curve {
+            start,
+            k,
+            origin,
+            w_est: cwnd,
+            paused: None,
+        }
+    }
+
+    fn at(&self, passed: Duration) -> f64 {
+        C * (passed.as_secs_f64() - self.k).powi(3) + self.origin
+    }
+}
+
+impl Controller for Cubic {
+    fn cwnd(&self) -> u64 {
+        self.cwnd as u64
+    }
+
+    fn ssthresh(&self) -> u64 {
+        self.ssthresh
+    }
+
+    fn on_ack(&mut self, ack: &Ack) {
+        if !ack.limited {
+            if let Some(curve) = &mut self.curve {
+                curve.paused.get_or_insert(ack.now);
+            }
+            return;
+        }
+        if self.cwnd() >= self.ssthresh {
+            return self.avoid(ack);
+        }
+        let (increase, leave) = self.hystart.on_ack(ack, self.ssthresh);
+        self.cwnd = (self.cwnd + increase as f64).min(self.ssthresh as f64);
+        if leave {
+            self.ssthresh = self.cwnd();
+        }
+    }
+
+    fn on_loss(&mut self, _now: Instant, _flight: u64, mss: u32) {
+        self.reduce(mss);
+        self.cwnd = self.ssthresh as f64;
+    }
+
+    fn on_rto(&mut self, _now: Instant, _flight: u64, mss: u32, first: bool) {
+        if first {
+            self.reduce(mss);
+        }
+        // RFC 9438 §4.8: the first epoch after a timeout starts at its plateau.
+        self.w_max = 0.0;
+        self.cwnd = f64::from(mss);
+    }
+
+    fn undo(&mut self) {
+        if let Some(before) = self.before.take() {
+            self.cwnd = self.cwnd.max(before.cwnd);
+            self.ssthresh = before.ssthresh;
+            self.w_max = before.w_max;
+            self.curve = before.curve;
+        }
+    }
+
+    fn on_idle(&mut self, restart: u64) {
+        if self.cwnd() > restart {
+            self.ssthresh = self.ssthresh.max(self.cwnd() / 4 * 3);
+            self.cwnd = restart as f64;
+            self.curve = None;
+        }
+    }
+
+    fn set_cwnd(&mut self, cwnd: u64) {
+        self.cwnd = cwnd as f64;
+        self.curve = None;
+    }
+
+    fn name(&self) -> &'static str {
+        "cubic"
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::ack;
+    use super::*;
+
+    #[test]
+    fn returns_to_the_plateau_after_k_seconds() {
+        let mut cubic = Cubic::new(Init {
+            mss: 1000,
+            initial_window: 1_000_000,
+        });
+        cubic.on_loss(Instant(0), 1_000_000, 1000);
+        assert_eq!(cubic.cwnd(), 700_000);
+        // K = cbrt(1000 × 0.3 / 0.4) ≈ 9.09 s; a window is acknowledged every 100 ms.
+        let mut at_k = 0;
+        for round in 0..180 {
+            let now = Instant(round * 100_000_000);
+            let srtt = Duration::from_millis(100);
+            cubic.on_ack(&Ack {
+                now,
+                srtt,
+                ..ack(0, cubic.cwnd())
+            });
+            if round == 90 {
+                at_k = cubic.cwnd();
+            }
+        }
+        assert!((990_000..=1_001_000).contains(&at_k), "{at_k}");
+        assert!(
+            cubic.cwnd() > 1_250_000,
+            "convex beyond the plateau: {}",
+            cubic.cwnd()
+        );
+    }
+
+    #[test]
+    fn a_second_loss_below_the_plateau_gives_way() {
+        let mut cubic = Cubic::new(Init {
+            mss: 1000,
+            initial_window: 1_000_000,
+        });
+        cubic.on_loss(Instant(0), 1_000_000, 1000);
+        cubic.on_loss(Instant(1), 700_000, 1000);
+        assert!(
+            (cubic.w_max - 595.0).abs() < 0.1,
+            "fast convergence: {}",
+            cubic.w_max
+        );
+    }
+
+    #[test]
+    fn small_windows_grow_like_reno() {
+        let mut cubic = Cubic::new(Init {
+            mss: 1000,
+            initial_window: 10_000,
+        });
+        cubic.on_loss(Instant(0), 10_000, 1000);
+        for round in 0..20 {
+            let now = Instant(round * 1_000_000);
+            cubic.on_ack(&Ack {
+                now,
+                srtt: Duration::from_millis(1),
+                ..ack(0, cubic.cwnd())
+            });
+        }
+        assert!(
+            cubic.cwnd() >= 17_000,
+            "about one segment a round trip: {}",
+            cubic.cwnd()
+        );
+    }
+}

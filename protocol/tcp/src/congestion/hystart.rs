@@ -1,0 +1,134 @@
+//! HyStart++ (RFC 9406): leave slow start when the round-trip time rises, before losses do it.
+
+use super::Ack;
+use std::time::Duration;
+
+const MIN_RTT_THRESH: Duration = Duration::from_millis(4);
+const MAX_RTT_THRESH: Duration = Duration::from_millis(16);
+const N_RTT_SAMPLE: u32 = 8;
+const CSS_GROWTH_DIVISOR: u64 = 4;
+const CSS_ROUNDS: u32 = 5;
+
+#[derive(Debug)]
+pub(super) struct HyStart {
+    round_end: u64,
+    last_min: Duration,
+    current_min: Duration,
+    samples: u32,
+    /// In conservative slow start: the round-trip time that led to it.
+    css_baseline: Option<Duration>,
+    css_rounds: u32,
+}
+
+impl Default for HyStart {
+    fn default() -> HyStart {
+        HyStart {
+            round_end: 0,
+            last_min: Duration::MAX,
+            current_min: Duration::MAX,
+            samples: 0,
+            css_baseline: None,
+            css_rounds: 0,
+        }
+    }
+}
+
+impl HyStart {
+    /// An acknowledgement in slow start: by how much to grow, and whether slow start is over.
+    /// Only the first slow start, which knows no threshold, is watched (RFC 9406 §4.3).
+    pub(super) fn on_ack(&mut self, ack: &Ack, ssthresh: u64) -> (u64, bool) {
+        if ssthresh != u64::MAX {
+            return (ack.acked, false);
+        }
+        if ack.snd_una >= self.round_end {
+            self.next_round(ack.snd_nxt);
+        }
+        if let Some(rtt) = ack.rtt {
+            self.current_min = self.current_min.min(rtt);
+            self.samples += 1;
+        }
+        if self.samples >= N_RTT_SAMPLE {
+            self.judge();
+        }
+        match self.css_baseline {
+            None => (ack.acked, false),
+            Some(_) => (
+                ack.acked / CSS_GROWTH_DIVISOR,
+                self.css_rounds >= CSS_ROUNDS,
+            ),
+        }
+    }
+
+    fn next_round(&mut self, snd_nxt: u64) {
+        self.round_end = snd_nxt;
+        self.last_min = self.current_min;
+        self.current_min = Duration::MAX;
+        self.samples = 0;
+        self.css_rounds += u32::from(self.css_baseline.is_some());
+    }
+
+    fn judge(&mut self) {
+        match self.css_baseline {
+            Some(baseline) if self.current_min < baseline => self.css_baseline = None,
+            Some(_) => {}
+            None if self.last_min != Duration::MAX => {
+                let threshold = (self.last_min / 8).clamp(MIN_RTT_THRESH, MAX_RTT_THRESH);
+                if self.current_min >= self.last_min + threshold {
+                    self.css_baseline = Some(self.current_min);
+                    self.css_rounds = 0;
+                }
+            }
+            None => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::ack;
+    use super::*;
+
+    /// One round of ten acknowledgements with a round-trip time in milliseconds.
+    fn round(hystart: &mut HyStart, number: u64, rtt: u64) -> (u64, bool) {
+        let mut result = (0, false);
+        for i in 0..10 {
+            let rtt = Some(Duration::from_millis(rtt));
+            let (snd_una, snd_nxt) = (number * 10 + i, (number + 1) * 10);
+            let ack = Ack {
+                rtt,
+                snd_una,
+                snd_nxt,
+                ..ack(0, 1000)
+            };
+            result = hystart.on_ack(&ack, u64::MAX);
+        }
+        result
+    }
+
+    #[test]
+    fn a_steady_round_trip_time_is_slow_start() {
+        let mut hystart = HyStart::default();
+        for number in 0..10 {
+            assert_eq!(round(&mut hystart, number, 50), (1000, false));
+        }
+    }
+
+    #[test]
+    fn a_rising_round_trip_time_slows_growth_then_ends_slow_start() {
+        let mut hystart = HyStart::default();
+        round(&mut hystart, 0, 50);
+        assert_eq!(round(&mut hystart, 1, 60), (250, false));
+        for number in 2..6 {
+            assert_eq!(round(&mut hystart, number, 60), (250, false));
+        }
+        assert_eq!(round(&mut hystart, 6, 60), (250, true));
+    }
+
+    #[test]
+    fn a_passing_rise_resumes_slow_start() {
+        let mut hystart = HyStart::default();
+        round(&mut hystart, 0, 50);
+        round(&mut hystart, 1, 60);
+        assert_eq!(round(&mut hystart, 2, 50), (1000, false));
+    }
+}

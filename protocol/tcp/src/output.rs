@@ -1,0 +1,417 @@
+//! Segments that leave (RFC 9293 §3.7, §3.8).
+
+use crate::recovery::{Phase, TailProbe};
+use crate::segment::{Emit, Grant, Kind};
+use crate::tcb::Probe;
+use crate::timers::Timer;
+use crate::{Instant, State, Tcb};
+use anabranch_wire::Seq;
+use anabranch_wire::tcp::{Flags, Options, SackBlocks, SegmentOptions};
+
+/// Option space of a TCP header.
+const OPTION_SPACE: u32 = 40;
+
+impl Tcb {
+    /// The next segment to send, or `None` when there is nothing to do until the next event.
+    pub fn poll(&mut self, now: Instant, grant: Grant) -> Option<Emit> {
+        self.note_grant(&grant);
+        let emit = self.next_emit(now, &grant);
+        match &emit {
+            Some(emit) => {
+                self.stats.segments_out += 1;
+                self.stats.bytes_out += emit.rel.end - emit.rel.start;
+                if emit.rel.end > emit.rel.start {
+                    self.seen.sent = now;
+                }
+            }
+            None => self.arm_persist_timer(now),
+        }
+        emit
+    }
+
+    fn next_emit(&mut self, now: Instant, grant: &Grant) -> Option<Emit> {
+        if let Some((seq, ack, flags)) = self.pending.refusal.take() {
+            return Some(self.reset_segment(seq, ack, flags));
+        }
+        if std::mem::take(&mut self.pending.reset) {
+            let ack = self.rcv.seq(self.rcv.nxt);
+            return Some(self.reset_segment(
+                self.snd.seq(self.snd.nxt),
+                ack,
+                Flags::RST.with(Flags::ACK),
+            ));
+        }
+        match self.state {
+            State::Closed => None,
+            State::SynSent | State::SynReceived => self.poll_syn(now, grant),
+            State::TimeWait => self.poll_ack(now, grant),
+            _ => self.poll_synchronized(now, grant),
+        }
+    }
+
+    fn poll_synchronized(&mut self, now: Instant, grant: &Grant) -> Option<Emit> {
+        // What SACK has to say goes on a bare ACK, where there is room for it.
+        if self.acks.now && self.rcv.has_sack() {
+            return self.poll_ack(now, grant);
+        }
+        if let Some(probe) = self.pending.probe.take()
+            && let Some(emit) = self.probe(now, grant, probe)
+        {
+            return Some(emit);
+        }
+        if let Some((start, end)) = self.next_lost(grant) {
+            return Some(self.send_again(now, grant, start, end, Kind::Retransmit));
+        }
+        self.restart_after_idle(now);
+        if let Some((start, end)) = self.next_new(grant) {
+            return Some(self.send_new(now, grant, start, end, Kind::New));
+        }
+        self.poll_ack(now, grant)
+    }
+
+    fn poll_syn(&mut self, now: Instant, grant: &Grant) -> Option<Emit> {
+        if !std::mem::take(&mut self.pending.syn) {
+            return if self.rcv.irs.is_some() {
+                self.poll_ack(now, grant)
+            } else {
+                None
+            };
+        }
+        if self.snd.nxt == 0 {
+            self.snd.nxt = 1;
+            self.seen.syn = now;
+        }
+        self.timers.set(Timer::Rto, now + self.rto());
+        let answer = self.rcv.irs.is_some();
+        let flags = if answer {
+            Flags::SYN.with(Flags::ACK)
+        } else {
+            Flags::SYN
+        };
+        let options = self.syn_options(now);
+        // The window of a SYN is never scaled (RFC 7323 §2.2).
+        let wnd = self
+            .rcv
+            .window(grant.rcv_room, self.config.shared_window, 1, 0);
+        Some(self.finish(Emit {
+            wnd,
+            ..self.segment(0, flags, options, Kind::Control)
+        }))
+    }
+
+    fn poll_ack(&mut self, now: Instant, grant: &Grant) -> Option<Emit> {
+        if !self.acks.now {
+            return None;
+        }
+        Some(self.bare(now, grant, self.snd.nxt, Kind::Ack))
+    }
+
+    /// A segment without payload.
+    fn bare(&mut self, now: Instant, grant: &Grant, position: u64, kind: Kind) -> Emit {
+        let space =
+            OPTION_SPACE.saturating_sub(u32::from(grant.ack_options) + self.stamps.option_len());
+        let options = self.options(now, space);
+        let wnd = self.window(grant);
+        let emit = self.segment(position, Flags::ACK, options, kind);
+        self.finish(Emit { wnd, ..emit })
+    }
+
+    fn probe(&mut self, now: Instant, grant: &Grant, probe: Probe) -> Option<Emit> {
+        match probe {
+            Probe::Tail => self.tail_probe(now, grant),
+            // Before the window: the peer answers with an acknowledgement and its window
+            // (RFC 9293 §3.8.4, §3.8.6.1).
+            Probe::Alive => Some(self.bare(now, grant, self.snd.una.max(1) - 1, Kind::Probe)),
+            Probe::Window => {
+                let usable = self.snd.right().min(self.snd.limit());
+                if usable > self.snd.nxt && self.snd.una == self.snd.nxt {
+                    // A window too small to be worth a segment, for too long: use it
+                    // (RFC 9293 §3.8.6.2.1).
+                    let start = self.snd.nxt;
+                    let end = usable
+                        .min(start + u64::from(self.mss()))
+                        .min(self.snd.run_end(start));
+                    return Some(self.send_new(now, grant, start, end, Kind::Probe));
+                }
+                Some(self.bare(now, grant, self.snd.una.max(1) - 1, Kind::Probe))
+            }
+        }
+    }
+
+    /// RFC 8985 §7.3: new data if the peer's window has room, else the last segment again.
+    fn tail_probe(&mut self, now: Instant, grant: &Grant) -> Option<Emit> {
+        if self.snd.nxt == self.snd.una {
+            return None;
+        }
+        self.stats.tail_probes += 1;
+        let mss = u64::from(self.mss());
+        let start = self.snd.nxt;
+        let end = self
+            .snd
+            .run_end(start)
+            .min(start + mss)
+            .min(self.snd.right().max(start));
+        let emit = if end > start {
+            self.send_new(now, grant, start, end, Kind::Probe)
+        } else {
+            let end = self.snd.nxt;
+            let start = (end - mss.min(end))
+                .max(self.snd.run_start(end))
+                .max(self.snd.una);
+            self.recovery.tail = Some(TailProbe { end, again: true });
+            self.send_again(now, grant, start, end, Kind::Probe)
+        };
+        let again = self.recovery.tail.is_some();
+        self.recovery.tail = Some(TailProbe {
+            end: self.snd.nxt,
+            again,
+        });
+        // Only one probe: what follows is the retransmission timer's business.
+        self.timers.stop(Timer::Tlp);
+        self.timers.set(Timer::Rto, now + self.rto());
+        Some(emit)
+    }
+
+    /// The next lost range to send again, as far as the window allows.
+    fn next_lost(&mut self, grant: &Grant) -> Option<(u64, u64)> {
+        let (start, end) = self.recovery.board.lost().first()?;
+        let mss = u64::from(self.mss());
+        let wanted = end.min(self.snd.run_end(start)) - start;
+        let pipe = self.recovery.pipe();
+        let room = self.cwnd().saturating_sub(pipe);
+        let size = if room >= wanted.min(mss) {
+            whole_segments(wanted.min(self.frame(grant)), room, mss)
+        } else if self.recovery.force || pipe == 0 {
+            wanted.min(mss)
+        } else {
+            self.cwnd_use.blocked[0] = true;
+            return None;
+        };
+        self.recovery.force = false;
+        Some((start, start + size))
+    }
+
+    /// The next range to send for the first time.
+    fn next_new(&mut self, grant: &Grant) -> Option<(u64, u64)> {
+        let start = self.snd.nxt;
+        let run_end = self.snd.run_end(start);
+        if start >= run_end {
+            return None;
+        }
+        let mss = u64::from(self.mss());
+        // A FIN takes no room at the receiver, so it may stand just outside the window.
+        let fin = u64::from(self.snd.fin && run_end == self.snd.limit());
+        let window = (self.snd.right() + fin).saturating_sub(start);
+        let pipe = self.recovery.pipe();
+        let mut room = self.cwnd().saturating_sub(pipe);
+        if pipe == 0 {
+            room = room.max(mss);
+        }
+        let wanted = run_end - start;
+        let least = wanted.min(mss);
+        if room < least {
+            self.cwnd_use.blocked[0] = true;
+            return None;
+        }
+        if window < least && (window == 0 || window < u64::from(self.snd.wnd.max) / 2) {
+            return None;
+        }
+        let allowed = wanted.min(self.frame(grant)).min(window).min(room);
+        let size = if allowed == wanted {
+            wanted
+        } else {
+            whole_segments(allowed, allowed, mss)
+        };
+        self.nagle(start, size, mss)
+            .map(|size| (start, start + size))
+    }
+
+    /// Largest payload of one emit: whole segments.
+    fn frame(&self, grant: &Grant) -> u64 {
+        let mss = u64::from(self.mss());
+        (u64::from(grant.gso_max) / mss).max(1) * mss
+    }
+
+    /// Hold back a small segment at the end of the queue while an earlier small one is
+    /// unacknowledged (RFC 9293 §3.7.4; Minshall's variant does not delay the tail of a large
+    /// write).
+    fn nagle(&self, start: u64, size: u64, mss: u64) -> Option<u64> {
+        let tail = size % mss;
+        let last = start + size == self.snd.end && !self.snd.fin;
+        let held = self.config.nagle && tail != 0 && last && self.snd.small > self.snd.una;
+        let size = if held { size - tail } else { size };
+        (size > 0).then_some(size)
+    }
+
+    fn send_new(&mut self, now: Instant, grant: &Grant, start: u64, end: u64, kind: Kind) -> Emit {
+        if self.snd.una == self.snd.nxt {
+            self.seen.progress = now;
+        }
+        self.recovery.board.sent(start, end, now);
+        self.snd.nxt = end;
+        if !(end - start).is_multiple_of(u64::from(self.mss())) {
+            self.snd.small = end;
+        }
+        self.note_sent(end - start);
+        let emit = self.data(now, grant, start, end, kind);
+        self.arm_loss_timer(now);
+        emit
+    }
+
+    fn send_again(
+        &mut self,
+        now: Instant,
+        grant: &Grant,
+        start: u64,
+        end: u64,
+        kind: Kind,
+    ) -> Emit {
+        let payload = self.snd.rel(end) - self.snd.rel(start);
+        self.stats.bytes_retransmitted += payload;
+        self.stats.retransmits += (end - start).div_ceil(u64::from(self.mss()));
+        self.recovery.board.sent_again(start, end, now);
+        self.recovery.rack.sent_again(start, end, now);
+        if kind == Kind::Retransmit {
+            let tsval = self.stamps.on.then(|| self.stamps.val(now));
+            let undo = &mut self.recovery.undo;
+            if undo.unreported == 0 {
+                undo.first_tsval = tsval;
+            }
+            undo.unreported += end - start;
+        }
+        self.note_sent(end - start);
+        let emit = self.data(now, grant, start, end, kind);
+        if start == self.snd.una || !self.timers.is_set(Timer::Rto) {
+            self.arm_loss_timer(now);
+        }
+        emit
+    }
+
+    /// A segment with payload, or FIN, or both.
+    fn data(&mut self, now: Instant, grant: &Grant, start: u64, end: u64, kind: Kind) -> Emit {
+        let fin = end > self.snd.end;
+        let mut flags = Flags::ACK;
+        if end >= self.snd.end {
+            flags = flags.with(Flags::PSH);
+        }
+        if fin {
+            flags = flags.with(Flags::FIN);
+        }
+        let payload = (end - start - u64::from(fin)) as u32;
+        // SACK only where it takes nothing from the payload.
+        let spare = self
+            .agreed
+            .mss
+            .saturating_sub(payload + self.stamps.option_len() + u32::from(grant.data_options));
+        let space = OPTION_SPACE
+            .saturating_sub(u32::from(grant.data_options) + self.stamps.option_len())
+            .min(spare);
+        let options = self.options(now, space);
+        let wnd = self.window(grant);
+        let kind = if fin { Kind::Control } else { kind };
+        let rel = self.snd.rel(start)..self.snd.rel(end);
+        let emit = self.segment(start, flags, options, kind);
+        self.acks.rides_on_data(payload > 0);
+        self.finish(Emit { rel, wnd, ..emit })
+    }
+
+    fn segment(&self, position: u64, flags: Flags, options: Options, kind: Kind) -> Emit {
+        Emit {
+            rel: 0..0,
+            seq: self.snd.seq(position),
+            ack: if flags.has(Flags::ACK) {
+                self.rcv.seq(self.rcv.nxt)
+            } else {
+                Seq(0)
+            },
+            wnd: 0,
+            flags,
+            options,
+            kind,
+            mss: self.mss() as u16,
+            ecn: 0,
+        }
+    }
+
+    fn reset_segment(&self, seq: Seq, ack: Seq, flags: Flags) -> Emit {
+        let options = Options::Segment(SegmentOptions::default());
+        Emit {
+            seq,
+            ack,
+            ..self.segment(0, flags, options, Kind::Control)
+        }
+    }
+
+    /// What every segment with an ACK does.
+    fn finish(&mut self, emit: Emit) -> Emit {
+        if emit.flags.has(Flags::ACK) {
+            self.acks.sent();
+            self.timers.stop(Timer::DelayedAck);
+            self.stamps.last_ack_sent = self.rcv.nxt;
+        }
+        emit
+    }
+
+    /// Timestamps, and SACK blocks if `space` bytes allow: 4 for the option with padding, 8 each.
+    fn options(&mut self, now: Instant, space: u32) -> Options {
+        let most = (space.saturating_sub(4) / 8) as usize;
+        let sack = if self.agreed.sack && self.rcv.has_sack() {
+            self.rcv.sack_blocks(most.min(4))
+        } else {
+            SackBlocks::new()
+        };
+        let timestamps = self.stamps.on.then(|| self.stamps.make(now));
+        Options::Segment(SegmentOptions { timestamps, sack })
+    }
+
+    fn window(&mut self, grant: &Grant) -> u16 {
+        let step = u64::from(self.agreed.mss).min(self.half_buffer()).max(1);
+        let scale = self.rcv.scale;
+        self.rcv
+            .window(grant.rcv_room, self.config.shared_window, step, scale)
+    }
+
+    /// After an idle time the path may have changed: start from the initial window again
+    /// (RFC 5681 §4.1).
+    fn restart_after_idle(&mut self, now: Instant) {
+        let idle = self.snd.nxt == self.snd.una && now.since(self.seen.sent) > self.rto();
+        if self.config.congestion.idle_restart && idle && self.snd.nxt > 1 {
+            self.cc.on_idle(self.initial_window());
+        }
+    }
+
+    fn note_sent(&mut self, bytes: u64) {
+        if self.recovery.phase == Phase::Recovery {
+            self.recovery.prr.sent(bytes);
+        }
+        let pipe = self.recovery.pipe();
+        let usage = &mut self.cwnd_use;
+        if self.snd.una >= usage.round {
+            *usage = crate::tcb::CwndUse {
+                most: [0, usage.most[0]],
+                blocked: [false, usage.blocked[0]],
+                round: self.snd.nxt,
+            };
+        }
+        usage.most[0] = usage.most[0].max(pipe);
+    }
+
+    /// Whether the congestion window, rather than the application or the peer, limits sending: in
+    /// slow start it may grow to twice what is used (RFC 7661).
+    pub(crate) fn cwnd_limited(&self) -> bool {
+        let usage = &self.cwnd_use;
+        let used = usage.most[0].max(usage.most[1]);
+        usage.blocked[0]
+            || usage.blocked[1]
+            || (self.cc.cwnd() < self.cc.ssthresh() && self.cc.cwnd() < 2 * used)
+    }
+}
+
+/// As much of `wanted` as `room` allows, in whole segments unless it is all.
+fn whole_segments(wanted: u64, room: u64, mss: u64) -> u64 {
+    if wanted <= room && (wanted.is_multiple_of(mss) || wanted < mss) {
+        return wanted;
+    }
+    let size = wanted.min(room);
+    if size < mss { size } else { size / mss * mss }
+}

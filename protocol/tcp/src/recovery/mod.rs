@@ -1,0 +1,96 @@
+//! Loss recovery: what is outstanding, what of it is lost, and how much may be sent meanwhile.
+
+pub(crate) mod prr;
+pub(crate) mod rack;
+pub(crate) mod rtt;
+pub(crate) mod scoreboard;
+
+use prr::Prr;
+use rack::Rack;
+use scoreboard::Scoreboard;
+
+/// Duplicate acknowledgements or sacked segments that mean loss (RFC 5681 §3.2).
+pub(crate) const DUP_THRESH: u64 = 3;
+
+/// Where a sender stands.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub(crate) enum Phase {
+    /// Nothing known to be lost.
+    #[default]
+    Open,
+    /// Fast recovery: a loss was found by acknowledgements.
+    Recovery,
+    /// The retransmission timer expired.
+    Loss,
+}
+
+/// State of loss recovery.
+#[derive(Debug, Default)]
+pub(crate) struct Recovery {
+    pub(crate) board: Scoreboard,
+    pub(crate) rack: Rack,
+    pub(crate) prr: Prr,
+    pub(crate) phase: Phase,
+    /// `snd_nxt` when recovery began: it ends when this is acknowledged.
+    pub(crate) point: u64,
+    /// The first retransmission of a recovery leaves whatever the window says.
+    pub(crate) force: bool,
+    pub(crate) undo: Undo,
+    /// A tail-loss probe whose fate is open.
+    pub(crate) tail: Option<TailProbe>,
+    pub(crate) reno: Reno,
+}
+
+/// What tells that a reduction was spurious.
+#[derive(Debug, Default)]
+pub(crate) struct Undo {
+    /// Something may be undone.
+    pub(crate) armed: bool,
+    /// Timestamp of the first retransmission (Eifel, RFC 3522).
+    pub(crate) first_tsval: Option<u32>,
+    /// Bytes sent again that the peer did not report as duplicates (RFC 2883).
+    pub(crate) unreported: u64,
+    /// After the recovery ended: position whose acknowledgement ends the chance.
+    pub(crate) until: Option<u64>,
+}
+
+/// A tail-loss probe (RFC 8985 §7).
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TailProbe {
+    /// `snd_nxt` when it was sent.
+    pub(crate) end: u64,
+    /// It repeated data.
+    pub(crate) again: bool,
+}
+
+/// Duplicate acknowledgements standing in for SACK (RFC 6582, RFC 6937 §3).
+#[derive(Debug, Default)]
+pub(crate) struct Reno {
+    pub(crate) dup_acks: u32,
+    /// Bytes that duplicate acknowledgements showed to have left the network.
+    pub(crate) sacked: u64,
+}
+
+impl Recovery {
+    /// Bytes in the network.
+    pub(crate) fn pipe(&self) -> u64 {
+        self.board.pipe().saturating_sub(self.reno.sacked)
+    }
+
+    /// Segments sacked: where they are smaller than the mss, at least the number of ranges.
+    pub(crate) fn segments_sacked(&self, mss: u32) -> u64 {
+        let sacked = self.board.sacked();
+        sacked
+            .bytes()
+            .div_ceil(u64::from(mss))
+            .max(sacked.len() as u64)
+    }
+
+    /// A reduction took place: remember what would show it to be spurious.
+    pub(crate) fn arm_undo(&mut self) {
+        self.undo = Undo {
+            armed: true,
+            ..Undo::default()
+        };
+    }
+}

@@ -1,0 +1,80 @@
+//! Proportional rate reduction (RFC 6937): how much to send during recovery.
+
+/// One recovery's accounts, bytes.
+#[derive(Debug, Default)]
+pub(crate) struct Prr {
+    delivered: u64,
+    out: u64,
+    /// Outstanding when recovery began (RecoverFS).
+    recover_fs: u64,
+    cwnd: u64,
+}
+
+impl Prr {
+    pub(crate) fn start(flight: u64, pipe: u64) -> Prr {
+        Prr {
+            delivered: 0,
+            out: 0,
+            recover_fs: flight.max(1),
+            cwnd: pipe,
+        }
+    }
+
+    /// Bytes were sent during recovery.
+    pub(crate) fn sent(&mut self, bytes: u64) {
+        self.out += bytes;
+    }
+
+    /// An acknowledgement came during recovery. `safe`: it acknowledged something and showed no
+    /// new loss, so the slow start bound is used rather than the conservative one.
+    pub(crate) fn on_ack(
+        &mut self,
+        delivered: u64,
+        pipe: u64,
+        ssthresh: u64,
+        mss: u32,
+        safe: bool,
+    ) {
+        self.delivered += delivered;
+        let send = if pipe > ssthresh {
+            let due = u128::from(self.delivered) * u128::from(ssthresh);
+            let due = due.div_ceil(u128::from(self.recover_fs)) as u64;
+            due.saturating_sub(self.out)
+        } else {
+            let owed = self.delivered.saturating_sub(self.out);
+            let limit = if safe {
+                owed.max(delivered) + u64::from(mss)
+            } else {
+                owed
+            };
+            limit.min(ssthresh - pipe)
+        };
+        self.cwnd = pipe + send;
+    }
+
+    pub(crate) fn cwnd(&self) -> u64 {
+        self.cwnd
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sends_in_proportion_then_no_more_than_ssthresh() {
+        // 20 segments outstanding, one lost, ssthresh half: RFC 6937 §4.
+        let mut prr = Prr::start(20, 19);
+        let (mut pipe, mut sent) = (19, 0);
+        for _ in 0..19 {
+            pipe -= 1;
+            prr.on_ack(1, pipe, 10, 1, false);
+            while pipe < prr.cwnd() {
+                pipe += 1;
+                sent += 1;
+                prr.sent(1);
+            }
+        }
+        assert_eq!((sent, pipe), (10, 10));
+    }
+}
