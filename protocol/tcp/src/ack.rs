@@ -387,7 +387,6 @@ impl Tcb {
         match self.state {
             State::FinWait1 => {
                 self.state = State::FinWait2;
-                self.limit_fin_wait_2(now);
                 Change::None
             }
             State::Closing => self.enter_time_wait(now),

@@ -24,7 +24,10 @@ impl Tcb {
                     self.seen.sent = now;
                 }
             }
-            None => self.arm_persist_timer(now),
+            None => {
+                self.arm_persist_timer(now);
+                self.limit_fin_wait_2(now);
+            }
         }
         emit
     }

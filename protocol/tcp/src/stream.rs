@@ -163,12 +163,12 @@ impl Stream {
 
     /// The application lets go: [`Stream::shutdown`], and nobody reads any more. Unread bytes make
     /// it an [`Stream::abort`], so that the peer learns of their loss (RFC 2525 §2.17).
-    pub fn close(&mut self, now: Instant) {
+    pub fn close(&mut self) {
         if self.recv.readable() > 0 {
             return self.abort();
         }
         self.shutdown();
-        self.tcb.orphan(now);
+        self.tcb.orphan();
     }
 
     /// Reset the connection.

@@ -173,9 +173,8 @@ impl Tcb {
 
     /// Nobody will read any more: from now on new payload is answered with RST, and FIN-WAIT-2 is
     /// limited in time (RFC 9293 §3.6.1).
-    pub fn orphan(&mut self, now: Instant) {
+    pub fn orphan(&mut self) {
         self.pending.orphan = true;
-        self.limit_fin_wait_2(now);
     }
 
     /// Abort: the next poll gives an RST if the state calls for one (RFC 9293 §3.10.5), and the
