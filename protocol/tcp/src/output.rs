@@ -106,7 +106,16 @@ impl Tcb {
         if !self.acks.now {
             return None;
         }
-        Some(self.bare(now, grant, self.snd.nxt, Kind::Ack))
+        // A peer that shrank its window does not accept what lies far beyond it, not even the
+        // acknowledgements that stand there.
+        let right = self.snd.right() + (1 << self.snd.wnd.scale);
+        let beyond = self.snd.nxt > right && self.is_synchronized();
+        let position = if beyond {
+            self.snd.right()
+        } else {
+            self.snd.nxt
+        };
+        Some(self.bare(now, grant, position, Kind::Ack))
     }
 
     /// A segment without payload.
@@ -202,9 +211,11 @@ impl Tcb {
             return None;
         }
         let mss = u64::from(self.mss());
-        // A FIN takes no room at the receiver, so it may stand just outside the window.
-        let fin = u64::from(self.snd.fin && run_end == self.snd.limit());
-        let window = (self.snd.right() + fin).saturating_sub(start);
+        let mut window = self.snd.right().saturating_sub(start);
+        if self.snd.fin && self.snd.right() == self.snd.end && run_end == self.snd.limit() {
+            // A FIN takes no room at the receiver, so it may stand just outside the window.
+            window += 1;
+        }
         let pipe = self.recovery.pipe();
         let mut room = self.cwnd().saturating_sub(pipe);
         if pipe == 0 {

@@ -54,7 +54,8 @@ impl Recv {
     pub(crate) fn start(&mut self, irs: Seq) {
         self.irs = Some(irs);
         self.nxt = 1;
-        self.adv = self.adv.max(1);
+        // The window of our SYN, if we sent one first, counts from after the peer's SYN.
+        self.adv += 1;
     }
 
     pub(crate) fn seq(&self, position: u64) -> Seq {

@@ -1,0 +1,4 @@
+//! Two ways to exercise the engine in virtual time: against a script, and against itself.
+
+pub(crate) mod pair;
+pub(crate) mod rng;
