@@ -408,7 +408,7 @@ impl Connection {
             _ => {}
         }
         out.push(MptcpOption::Dss(self.ack_dss()));
-        let used = tcp_options_len(&emit.options);
+        let used = emit.options.padded_len();
         let mut free = OPTION_SPACE.saturating_sub(used + padded_len(&out));
         self.subflow_signals(i, &mut free, &mut out);
         if let Some(signal) = self.signals.take(id, free, &mut self.counters) {
@@ -507,20 +507,6 @@ fn displacing(signal: MptcpOption, emit: &mut Emit) -> MptcpOptions {
         }
     }
     MptcpOptions::from_iter([signal])
-}
-
-/// Bytes that TCP's own options take in a segment without SYN, padding included.
-fn tcp_options_len(options: &Options) -> usize {
-    let Options::Segment(options) = options else {
-        return OPTION_SPACE;
-    };
-    let timestamps = if options.timestamps.is_some() { 12 } else { 0 };
-    let sack = if options.sack.is_empty() {
-        0
-    } else {
-        4 + 8 * options.sack.len()
-    };
-    timestamps + sack
 }
 
 /// The longest run worth making on a subflow: whole segments, about [`RUN_TIME`] of its rate.

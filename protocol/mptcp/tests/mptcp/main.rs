@@ -1,0 +1,5 @@
+//! Multipath TCP, scenario in, packets and bytes out; each topic a file.
+
+mod known_answers;
+mod transfer;
+mod world;
