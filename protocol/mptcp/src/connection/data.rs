@@ -111,7 +111,10 @@ impl Connection {
             check,
         };
         let rx = &mut self.paths.list[i].rx;
-        let result = rx.register(mapping, receipt.rcv_nxt, out);
+        let floor = receipt
+            .rcv_nxt
+            .min(receipt.rel_start.try_into().unwrap_or(0));
+        let result = rx.register(mapping, floor, out);
         self.counters.mapping_conflicts += std::mem::take(&mut rx.conflicts);
         result
     }

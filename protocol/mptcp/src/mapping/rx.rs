@@ -88,22 +88,18 @@ pub(crate) struct RxMappings {
 }
 
 impl RxMappings {
-    /// Learn a mapping; payload that waited for it goes to `out`. What was mapped before stays as
+    /// Learn a mapping that came with bytes from `floor` on; payload that waited for it goes to `out`. What was mapped before stays as
     /// it was (RFC 8684 §3.3: a mapping cannot be changed).
     pub(crate) fn register(
         &mut self,
         mapping: RxMapping,
-        rcv_nxt: u64,
+        floor: u64,
         out: &mut Delivery,
     ) -> Result<(), Trouble> {
         if self.last == Some(mapping) || mapping.len == 0 {
             return Ok(());
         }
-        let floor = self
-            .waiting
-            .keys()
-            .next()
-            .map_or(rcv_nxt, |w| rcv_nxt.min(*w));
+        let floor = self.waiting.keys().next().map_or(floor, |w| floor.min(*w));
         if mapping.end() <= floor || self.mappings.len() >= MAX_MAPPINGS {
             return Ok(());
         }
@@ -113,7 +109,6 @@ impl RxMappings {
             self.mappings.insert(at, part);
             self.release(part.rel..part.end(), out)?;
         }
-        self.forget(rcv_nxt);
         Ok(())
     }
 

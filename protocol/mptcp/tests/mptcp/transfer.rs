@@ -13,7 +13,11 @@ fn both_ways(world: &mut World, len: usize) {
         w.client.conn().closed().is_some() && w.server.conn().closed().is_some()
     });
     assert!(world.server.received == up, "upward: {}", world.describe());
-    assert!(world.client.received == down, "downward: {}", world.describe());
+    assert!(
+        world.client.received == down,
+        "downward: {}",
+        world.describe()
+    );
     assert_eq!(world.client.conn().closed(), Some(CloseReason::Finished));
     assert_eq!(world.server.conn().closed(), Some(CloseReason::Finished));
 }

@@ -166,8 +166,14 @@ impl Host {
 
     fn start(&mut self) -> Start {
         self.serial += 1;
-        let iss = Seq(0x1000_0000u32.wrapping_mul(self.serial).wrapping_add(self.key as u32));
-        Start { iss, ts_offset: self.serial, mss: 1460 }
+        let iss = Seq(0x1000_0000u32
+            .wrapping_mul(self.serial)
+            .wrapping_add(self.key as u32));
+        Start {
+            iss,
+            ts_offset: self.serial,
+            mss: 1460,
+        }
     }
 
     fn nonce(&mut self) -> u32 {
@@ -176,7 +182,9 @@ impl Host {
 
     /// What the application does when it gets the processor.
     fn run(&mut self, now: Instant) {
-        let Some(connection) = self.connection.as_mut() else { return };
+        let Some(connection) = self.connection.as_mut() else {
+            return;
+        };
         while self.reads
             && let Some(bytes) = connection.recv(now, usize::MAX)
         {
@@ -305,7 +313,10 @@ impl World {
         let (start, nonce) = (self.client.start(), self.client.nonce());
         let now = self.now;
         let path = client_path(link, port);
-        let joined = self.client.conn().join_active(now, path, 0, start, nonce, backup);
+        let joined = self
+            .client
+            .conn()
+            .join_active(now, path, 0, start, nonce, backup);
         self.settle();
         joined.expect("a join")
     }
@@ -341,7 +352,11 @@ impl World {
     }
 
     /// Do something to a side's connection.
-    pub(crate) fn with_conn<T>(&mut self, side: Side, f: impl FnOnce(&mut Connection, Instant) -> T) -> T {
+    pub(crate) fn with_conn<T>(
+        &mut self,
+        side: Side,
+        f: impl FnOnce(&mut Connection, Instant) -> T,
+    ) -> T {
         let now = self.now;
         let result = f(self.host(side).conn(), now);
         self.settle();
@@ -363,7 +378,9 @@ impl World {
         if let Some(connection) = host.connection.as_mut() {
             loop {
                 while let Some(outgoing) = connection.poll_transmit(now) {
-                    let path = connection.path(outgoing.subflow).expect("a subflow that sends");
+                    let path = connection
+                        .path(outgoing.subflow)
+                        .expect("a subflow that sends");
                     wires.push((path, outgoing));
                 }
                 let before = host.events.len();
@@ -403,11 +420,21 @@ impl World {
             mptcp: &outgoing.mptcp,
         };
         let len: usize = outgoing.payload.iter().map(Bytes::len).sum();
-        assert_eq!(len as u64, emit.rel.end - emit.rel.start, "payload of {emit:?}");
+        assert_eq!(
+            len as u64,
+            emit.rel.end - emit.rel.start,
+            "payload of {emit:?}"
+        );
         let frame = build.transmit(outgoing.payload.clone(), emit.mss);
         let frame = frame.unwrap_or_else(|e| panic!("{e:?}: {outgoing:?}"));
-        let client = if from == Side::Client { path.local } else { path.remote };
-        let IpAddr::V4(v4) = client.ip() else { panic!("IPv4 only") };
+        let client = if from == Side::Client {
+            path.local
+        } else {
+            path.remote
+        };
+        let IpAddr::V4(v4) = client.ip() else {
+            panic!("IPv4 only")
+        };
         let link = usize::from(v4.octets()[2]);
         if self.links[link].offload {
             self.put(from, link, &frame, emit.mss);
@@ -422,8 +449,18 @@ impl World {
         let packet = Packet::parse(&bytes).expect("a packet that parses");
         assert_eq!(packet.bad_options, 0, "{packet:?}");
         let payload = bytes.slice(packet.payload.clone());
-        let gso_size = if payload.len() > usize::from(mss) { mss } else { 0 };
-        self.put_wire(Wire { from, link, packet, payload, gso_size });
+        let gso_size = if payload.len() > usize::from(mss) {
+            mss
+        } else {
+            0
+        };
+        self.put_wire(Wire {
+            from,
+            link,
+            packet,
+            payload,
+            gso_size,
+        });
     }
 
     /// Put a packet on its link.
@@ -474,7 +511,9 @@ impl World {
         };
         self.now = self.now.max(at);
         if arrival == Some(at) {
-            let Some(Reverse((_, serial))) = self.flights.pop() else { return false };
+            let Some(Reverse((_, serial))) = self.flights.pop() else {
+                return false;
+            };
             let wire = self.wires.remove(&serial).expect("a packet in flight");
             let side = wire.from.other();
             self.receive(side, wire);
@@ -506,7 +545,10 @@ impl World {
             ecn: 0,
             signal_only: false,
         };
-        let path = Path { local: packet.dst, remote: packet.src };
+        let path = Path {
+            local: packet.dst,
+            remote: packet.src,
+        };
         let host = self.host(side);
         if let Some(id) = host.subflow(path) {
             let c = host.conn();
@@ -523,7 +565,12 @@ impl World {
         if let Some(emit) = anabranch_tcp::reset_reply(&segment) {
             let mptcp = reply.into_iter().collect();
             let payload = Default::default();
-            let outgoing = Outgoing { subflow: SubflowId(0), emit, mptcp, payload };
+            let outgoing = Outgoing {
+                subflow: SubflowId(0),
+                emit,
+                mptcp,
+                payload,
+            };
             self.transmit(side, path, &outgoing);
         }
     }
@@ -587,7 +634,9 @@ impl Host {
             _ => None,
         });
         if let (Some(join), Some(connection)) = (join, self.connection.as_mut()) {
-            let Join::Syn { token, .. } = join else { return Err(None) };
+            let Join::Syn { token, .. } = join else {
+                return Err(None);
+            };
             if *token != connection.local_token() {
                 return Err(None);
             }
@@ -602,7 +651,11 @@ impl Host {
         }
         // A SYN without the option would be a plain connection of the stack; here it is one that
         // cannot be followed.
-        let none = Capable::Syn { version: 0, flags: Default::default(), key: None };
+        let none = Capable::Syn {
+            version: 0,
+            flags: Default::default(),
+            key: None,
+        };
         let capable = capable.unwrap_or(&none);
         let (config, key) = (self.config.clone(), self.key);
         let connection = Connection::accept(now, &config, key, path, syn, capable, start);
