@@ -2,7 +2,7 @@
 
 use crate::error;
 use crate::shared::{Inner, Shared};
-use anabranch_stack::{FlowError, FlowId, FlowInfo, Recv};
+use anabranch_stack::{CloseReason, FlowError, FlowId, FlowInfo, Recv};
 use bytes::{Bytes, BytesMut};
 use std::io::{self, ErrorKind, IoSlice};
 use std::net::SocketAddr;
@@ -155,16 +155,16 @@ impl Conn {
     }
 
     /// Waits until the connection has ended.
-    pub(crate) fn poll_closed(&self, cx: &mut Context<'_>) -> Poll<io::Error> {
-        let mut inner = match self.lock() {
-            Ok(inner) => inner,
-            Err(error) => return Poll::Ready(error),
-        };
-        if let Some(reason) = inner.close_reason(self.id) {
-            return Poll::Ready(error::closed(reason));
+    pub(crate) fn poll_closed(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut inner = self.lock()?;
+        match inner.close_reason(self.id) {
+            Some(CloseReason::Finished) => Poll::Ready(Ok(())),
+            Some(reason) => Poll::Ready(Err(error::closed(reason))),
+            None => {
+                inner.await_write(self.id, cx.waker());
+                Poll::Pending
+            }
         }
-        inner.await_write(self.id, cx.waker());
-        Poll::Pending
     }
 
     pub(crate) fn shutdown(&self) -> io::Result<()> {

@@ -6,11 +6,11 @@ use crate::stream::Stream;
 use crate::{driver, error};
 use anabranch_drivers::Driver;
 use anabranch_stack::{Config, ConnectConfig, Counters, FlowInfo, ListenConfig, Stack};
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::task::Poll;
-use std::time::Duration;
 
 /// A stack, and the task that moves packets between it and a device. Clones are the same host.
 ///
@@ -98,14 +98,20 @@ impl Host {
         self.shared.lock().stack.memory()
     }
 
-    /// Stops: listeners close, connections may finish within `limit`, what is left then is reset.
-    /// The device is closed when this returns. Returns whether everything finished by itself.
+    /// Stops: listeners close, open connections may finish; those that have not when `limit` is
+    /// over (a `sleep`, most often) are reset. The device is closed when this returns. Returns
+    /// whether everything finished by itself.
     ///
-    /// Streams must be dropped, or shut down and read to their end, to count as finished.
-    /// Connections in TIME-WAIT are not waited for.
-    pub async fn shutdown(&self, limit: Duration) -> bool {
-        self.shared.lock().stop();
-        let drained = tokio::time::timeout(limit, self.ended()).await.is_ok();
+    /// A stream counts as open until it is dropped: what it received may still be read. Connections
+    /// in TIME-WAIT are not waited for.
+    pub async fn shutdown(&self, limit: impl Future<Output = ()>) -> bool {
+        self.shared.lock().drain();
+        let mut limit = pin!(limit);
+        let drained = tokio::select! {
+            biased;
+            () = self.ended() => true,
+            () = &mut limit => false,
+        };
         if !drained {
             self.shared.lock().abort_all();
             self.ended().await;

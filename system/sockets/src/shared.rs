@@ -22,10 +22,20 @@ pub(crate) struct Inner {
     driver: Driver,
     /// Hosts, listeners and streams that exist.
     handles: usize,
-    /// The driver task ends as soon as every connection is closed, handles or not.
-    stopping: bool,
+    phase: Phase,
     /// Set once, when the driver task has ended.
     ended: Option<Ended>,
+}
+
+/// How long the driver task goes on.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// Until no handle is left, and every connection is closed.
+    Serving,
+    /// Until every connection is closed, and no stream is left whose bytes may wait to be read.
+    Draining,
+    /// Until every connection is closed.
+    Aborting,
 }
 
 /// The driver task as its sockets see it.
@@ -68,7 +78,7 @@ impl Shared {
             watchers: Vec::new(),
             driver: Driver::default(),
             handles: 1,
-            stopping: false,
+            phase: Phase::Serving,
             ended: None,
         })))
     }
@@ -137,12 +147,20 @@ impl Inner {
 
     /// The driver task has nothing to do any more.
     pub(crate) fn is_over(&self) -> bool {
-        (self.stopping || self.handles == 0) && self.is_drained()
+        let unused = match self.phase {
+            Phase::Serving => self.handles == 0,
+            Phase::Draining => self.flows.is_empty(),
+            Phase::Aborting => true,
+        };
+        let gone = |state| matches!(state, State::TimeWait | State::Closed);
+        unused && self.stack.connections().all(|flow| gone(flow.state))
     }
 
     /// No listener from now on; the driver task ends when every connection is closed.
-    pub(crate) fn stop(&mut self) {
-        self.stopping = true;
+    pub(crate) fn drain(&mut self) {
+        if self.phase == Phase::Serving {
+            self.phase = Phase::Draining;
+        }
         let ids: Vec<_> = self.listeners.keys().copied().collect();
         ids.into_iter().for_each(|id| self.close_listener(id));
         self.wake_driver();
@@ -150,6 +168,7 @@ impl Inner {
 
     /// Resets every connection.
     pub(crate) fn abort_all(&mut self) {
+        self.phase = Phase::Aborting;
         let now = self.now();
         let ids: Vec<_> = self.stack.connections().map(|flow| flow.id).collect();
         ids.into_iter().for_each(|id| self.stack.abort(now, id));
@@ -214,13 +233,6 @@ impl Inner {
         wakers.closed = wakers.closed.or(closed);
         wake.extend(wakers.read.take());
         wake.extend(wakers.write.take());
-    }
-
-    /// No connection is left that owes its peer anything.
-    fn is_drained(&self) -> bool {
-        self.stack
-            .connections()
-            .all(|flow| flow.state == State::TimeWait)
     }
 
     pub(crate) fn watch(&mut self, waker: &Waker) {

@@ -73,9 +73,12 @@ macro_rules! writing {
                 self.conn.shutdown()
             }
 
-            /// Waits until the connection has ended, in good order or not, and says why. What
-            /// arrived before can still be read. A dropped future loses nothing.
-            pub async fn closed(&mut self) -> std::io::Error {
+            /// Waits until the connection has ended. What arrived before can still be read. A
+            /// dropped future loses nothing.
+            ///
+            /// # Errors
+            /// It did not end in good order: as `read_chunk`.
+            pub async fn closed(&mut self) -> std::io::Result<()> {
                 std::future::poll_fn(|cx| self.conn.poll_closed(cx)).await
             }
         }
