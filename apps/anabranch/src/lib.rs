@@ -1,0 +1,11 @@
+//! The `anabranch` command: Multipath TCP for any TCP service, outside the kernel.
+//!
+//! Each command is a module: [`serve`] and [`ss`]. [`control`] is what the two say to each other;
+//! [`cli`] reads the command line.
+#![forbid(unsafe_code)]
+
+pub mod cli;
+pub mod control;
+pub mod log;
+pub mod serve;
+pub mod ss;

@@ -1,0 +1,148 @@
+//! `anabranch serve`: ports of the host, each in front of a TCP service.
+
+pub mod args;
+mod attach;
+pub mod backend;
+pub mod relay;
+mod server;
+mod signals;
+mod snapshot;
+
+pub use args::ServeArgs;
+pub use server::Server;
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anabranch_sockets::{Host, Limits, StackConfig};
+
+use crate::cli::Failure;
+use crate::control::server::ControlSocket;
+use args::{Listen, Target};
+use attach::Attached;
+use backend::Backend;
+use signals::Signals;
+
+/// Serves until told to stop.
+///
+/// # Errors
+/// One line: a wrong argument, a missing permission, or what the host refused.
+pub fn run(args: ServeArgs) -> Result<(), Failure> {
+    let pairs = args.pairs().map_err(Failure::Usage)?;
+    args.check_announced().map_err(Failure::Usage)?;
+    crate::log::init();
+    // One thread: the stack and everything that uses it run without waiting for locks.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::Failed(format!("cannot start: {error}")))?;
+    let served = runtime.block_on(serve(&args, pairs));
+    // A name look-up may still run in a thread of its own; nobody waits for its answer.
+    runtime.shutdown_background();
+    served
+}
+
+async fn serve(args: &ServeArgs, pairs: Vec<(Listen, Target)>) -> Result<(), Failure> {
+    // Before anything is set up on the host, so that nothing stays behind.
+    let mut signals = Signals::new().map_err(failed("cannot wait for signals"))?;
+    let pairs = resolve(pairs).await?;
+    let control = bind_control(args)?;
+    let mut attached = Attached::new(args)?;
+    let stopped = serve_attached(args, pairs, control, &mut attached, &mut signals).await;
+    let detached = attached.detach();
+    stopped.and(detached)
+}
+
+async fn serve_attached(
+    args: &ServeArgs,
+    pairs: Vec<(Listen, Backend)>,
+    control: ControlSocket,
+    attached: &mut Attached,
+    signals: &mut Signals,
+) -> Result<(), Failure> {
+    let host = Host::start(attached.take_device(), stack_config(args))
+        .map_err(failed("cannot use the TUN device"))?;
+    let source = Arc::new(snapshot::Snapshot::new(host.clone()));
+    let control = tokio::spawn(control.serve(source));
+    let server = Server::new(host.clone());
+    for (listen, backend) in pairs {
+        server
+            .serve(listen, backend)
+            .map_err(failed(&format!("--listen {listen}")))?;
+    }
+    tracing::info!("ready");
+    let stopped = tokio::select! {
+        name = signals.next() => {
+            tracing::info!("{name}: stopping, open connections have {} s to finish", args.drain);
+            stop(server, signals, Duration::from_secs(args.drain)).await;
+            Ok(())
+        }
+        error = host.closed() => Err(Failure::Failed(error.to_string())),
+    };
+    control.abort();
+    // Ended when its file is removed.
+    let _ = control.await;
+    stopped
+}
+
+async fn stop(server: Server, signals: &mut Signals, drain: Duration) {
+    let limit = async {
+        tokio::select! {
+            () = tokio::time::sleep(drain) => {}
+            name = signals.next() => tracing::warn!("{name} again: stopping at once"),
+        }
+    };
+    if server.stop(limit).await {
+        tracing::info!("stopped, every connection finished");
+    } else {
+        tracing::warn!("stopped, connections still open were reset");
+    }
+}
+
+/// Finds every service for the first time.
+async fn resolve(pairs: Vec<(Listen, Target)>) -> Result<Vec<(Listen, Backend)>, Failure> {
+    let mut resolved = Vec::with_capacity(pairs.len());
+    for (listen, target) in pairs {
+        let name = target.to_string();
+        let backend = Backend::resolve(target)
+            .await
+            .map_err(|error| Failure::Usage(format!("--to {name}: {error}")))?;
+        resolved.push((listen, backend));
+    }
+    Ok(resolved)
+}
+
+fn bind_control(args: &ServeArgs) -> Result<ControlSocket, Failure> {
+    ControlSocket::bind(&args.control).map_err(|error| {
+        let path = args.control.display();
+        Failure::Failed(match error.kind() {
+            io::ErrorKind::AddrInUse => {
+                format!("--control {path}: another server answers there; give each its own path")
+            }
+            _ => format!("--control {path}: {error}"),
+        })
+    })
+}
+
+fn stack_config(args: &ServeArgs) -> StackConfig {
+    let memory = usize::try_from(args.memory.0).unwrap_or(usize::MAX);
+    let defaults = Limits::default();
+    StackConfig {
+        mtu: args.mtu,
+        limits: Limits {
+            memory,
+            flows: args.max_connections as usize,
+            // One connection alone cannot use up a small budget.
+            recv_buffer: defaults.recv_buffer.min(memory / 4),
+            send_buffer: defaults.send_buffer.min(memory / 4),
+            ..defaults
+        },
+        announce: attach::announcements(&args.announce),
+        ..StackConfig::default()
+    }
+}
+
+fn failed(what: &str) -> impl Fn(io::Error) -> Failure {
+    move |error| Failure::Failed(format!("{what}: {error}"))
+}
