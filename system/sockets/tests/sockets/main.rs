@@ -1,0 +1,7 @@
+//! Sockets over two hosts in one process, by topic.
+
+mod closing;
+mod common;
+mod flow_control;
+mod hosts;
+mod transfer;
