@@ -127,7 +127,10 @@ fn what_can_be_forwarded_to() {
 fn a_service_that_has_no_address() {
     // A label of more than 63 characters (RFC 1035 §2.3.4): no name server is asked for it.
     let nowhere = format!("{}:80", "a".repeat(64));
-    refused(&["serve", "--listen", "80", "--to", &nowhere], &["--to", &nowhere]);
+    refused(
+        &["serve", "--listen", "80", "--to", &nowhere],
+        &["--to", &nowhere],
+    );
 }
 
 #[test]
