@@ -6,7 +6,6 @@ use anabranch_stack::{CloseReason, FlowError, FlowId, FlowInfo, Recv};
 use bytes::{Bytes, BytesMut};
 use std::io::{self, ErrorKind, IoSlice};
 use std::net::SocketAddr;
-use std::sync::MutexGuard;
 use std::task::{Context, Poll};
 use tokio::io::ReadBuf;
 
@@ -24,14 +23,8 @@ impl Conn {
         Conn { shared, id }
     }
 
-    fn lock(&self) -> io::Result<MutexGuard<'_, Inner>> {
-        let inner = self.shared.lock();
-        inner.check()?;
-        Ok(inner)
-    }
-
     pub(crate) fn poll_established(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let mut inner = self.lock()?;
+        let mut inner = self.shared.lock();
         if inner.is_established(self.id)? {
             return Poll::Ready(Ok(()));
         }
@@ -41,37 +34,33 @@ impl Conn {
 
     // Reading.
 
-    fn recv(&self, inner: &mut Inner, max: usize) -> io::Result<Recv> {
+    /// The next bytes, `None` at the end; `WouldBlock` while nothing is there. What arrived before
+    /// the host ended can still be read.
+    fn recv(&self, inner: &mut Inner, max: usize) -> io::Result<Option<Bytes>> {
         let now = inner.now();
-        let recv = inner.stack.recv(now, self.id, max).map_err(error::flow)?;
-        if let Recv::Data(_) = recv {
-            // The window may have opened enough to tell the peer.
-            inner.wake_driver();
+        match inner.stack.recv(now, self.id, max).map_err(error::flow)? {
+            Recv::Data(chunk) => {
+                // The window may have opened enough to tell the peer.
+                inner.wake_driver();
+                Ok(Some(chunk))
+            }
+            Recv::Finished => Ok(None),
+            Recv::Closed(reason) => Err(error::closed(reason)),
+            Recv::Pending => {
+                inner.check()?;
+                Err(ErrorKind::WouldBlock.into())
+            }
         }
-        Ok(recv)
     }
 
     pub(crate) fn try_read_chunk(&self) -> io::Result<Option<Bytes>> {
-        let mut inner = self.lock()?;
-        match self.recv(&mut inner, usize::MAX)? {
-            Recv::Data(chunk) => Ok(Some(chunk)),
-            Recv::Finished => Ok(None),
-            Recv::Pending => Err(ErrorKind::WouldBlock.into()),
-            Recv::Closed(reason) => Err(error::closed(reason)),
-        }
+        self.recv(&mut self.shared.lock(), usize::MAX)
     }
 
     pub(crate) fn poll_read_chunk(&self, cx: &mut Context<'_>) -> Poll<io::Result<Option<Bytes>>> {
-        let mut inner = self.lock()?;
-        match self.recv(&mut inner, usize::MAX)? {
-            Recv::Data(chunk) => Poll::Ready(Ok(Some(chunk))),
-            Recv::Finished => Poll::Ready(Ok(None)),
-            Recv::Closed(reason) => Poll::Ready(Err(error::closed(reason))),
-            Recv::Pending => {
-                inner.await_read(self.id, cx.waker());
-                Poll::Pending
-            }
-        }
+        let mut inner = self.shared.lock();
+        let chunk = self.recv(&mut inner, usize::MAX);
+        unless_blocked(chunk, || inner.await_read(self.id, cx.waker()))
     }
 
     /// Fills `buf` as far as bytes are there.
@@ -81,16 +70,15 @@ impl Conn {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
-        let mut inner = self.lock()?;
+        let mut inner = self.shared.lock();
         while buf.remaining() > 0 {
-            match self.recv(&mut inner, buf.remaining())? {
-                Recv::Data(chunk) => buf.put_slice(&chunk),
+            match self.recv(&mut inner, buf.remaining()) {
+                Ok(Some(chunk)) => buf.put_slice(&chunk),
                 _ if buf.filled().len() > before => break,
-                Recv::Finished => break,
-                Recv::Closed(reason) => return Poll::Ready(Err(error::closed(reason))),
-                Recv::Pending => {
-                    inner.await_read(self.id, cx.waker());
-                    return Poll::Pending;
+                end_or_error => {
+                    return unless_blocked(end_or_error.map(|_| ()), || {
+                        inner.await_read(self.id, cx.waker());
+                    });
                 }
             }
         }
@@ -99,40 +87,41 @@ impl Conn {
 
     // Writing.
 
-    /// Hands over what fits and says how much that was; 0 means that `Writable` follows.
+    /// Hands over what fits and says how much that was; `WouldBlock` if nothing does.
     fn send(&self, inner: &mut Inner, data: Bytes) -> io::Result<usize> {
-        let now = inner.now();
-        let taken = inner.stack.send(now, self.id, data).map_err(error::flow)?;
-        if taken > 0 {
-            inner.wake_driver();
+        if data.is_empty() {
+            return Ok(0);
         }
+        inner.check_flow(self.id)?;
+        let now = inner.now();
+        match inner.stack.send(now, self.id, data).map_err(error::flow)? {
+            0 => Err(ErrorKind::WouldBlock.into()),
+            taken => {
+                inner.wake_driver();
+                Ok(taken)
+            }
+        }
+    }
+
+    /// Hands over what fits of `chunk`, and takes it off its front.
+    fn send_chunk(&self, inner: &mut Inner, chunk: &mut Bytes) -> io::Result<usize> {
+        let taken = self.send(inner, chunk.clone())?;
+        let _ = chunk.split_to(taken);
         Ok(taken)
     }
 
     pub(crate) fn try_write_chunk(&self, chunk: &mut Bytes) -> io::Result<usize> {
-        let mut inner = self.lock()?;
-        let taken = self.send(&mut inner, chunk.clone())?;
-        if taken == 0 && !chunk.is_empty() {
-            return Err(ErrorKind::WouldBlock.into());
-        }
-        let _ = chunk.split_to(taken);
-        Ok(taken)
+        self.send_chunk(&mut self.shared.lock(), chunk)
     }
 
-    /// Hands over what fits, and waits while that is nothing.
     pub(crate) fn poll_write_chunk(
         &self,
         cx: &mut Context<'_>,
         chunk: &mut Bytes,
-    ) -> Poll<io::Result<()>> {
-        let mut inner = self.lock()?;
-        let taken = self.send(&mut inner, chunk.clone())?;
-        if taken == 0 && !chunk.is_empty() {
-            inner.await_write(self.id, cx.waker());
-            return Poll::Pending;
-        }
-        let _ = chunk.split_to(taken);
-        Poll::Ready(Ok(()))
+    ) -> Poll<io::Result<usize>> {
+        let mut inner = self.shared.lock();
+        let taken = self.send_chunk(&mut inner, chunk);
+        unless_blocked(taken, || inner.await_write(self.id, cx.waker()))
     }
 
     /// Copies as much of `bufs` as fits.
@@ -141,34 +130,28 @@ impl Conn {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let mut inner = self.lock()?;
+        let mut inner = self.shared.lock();
         // At least one byte: only a refused one has the stack tell when there is room.
         let room = inner.stack.send_room(self.id).clamp(1, COPY);
-        let data = gather(bufs, room);
-        let nothing = data.is_empty();
-        let taken = self.send(&mut inner, data)?;
-        if taken == 0 && !nothing {
-            inner.await_write(self.id, cx.waker());
-            return Poll::Pending;
-        }
-        Poll::Ready(Ok(taken))
+        let taken = self.send(&mut inner, gather(bufs, room));
+        unless_blocked(taken, || inner.await_write(self.id, cx.waker()))
     }
 
     /// Waits until the connection has ended.
     pub(crate) fn poll_closed(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let mut inner = self.lock()?;
+        let mut inner = self.shared.lock();
         match inner.close_reason(self.id) {
-            Some(CloseReason::Finished) => Poll::Ready(Ok(())),
-            Some(reason) => Poll::Ready(Err(error::closed(reason))),
-            None => {
-                inner.await_write(self.id, cx.waker());
-                Poll::Pending
-            }
+            Some(CloseReason::Finished) => return Poll::Ready(Ok(())),
+            Some(reason) => return Poll::Ready(Err(error::closed(reason))),
+            None => inner.check()?,
         }
+        inner.await_write(self.id, cx.waker());
+        Poll::Pending
     }
 
     pub(crate) fn shutdown(&self) -> io::Result<()> {
-        let mut inner = self.lock()?;
+        let mut inner = self.shared.lock();
+        inner.check()?;
         let now = inner.now();
         inner.stack.shutdown(now, self.id);
         inner.wake_driver();
@@ -185,11 +168,9 @@ impl Conn {
     // Looking.
 
     pub(crate) fn info(&self) -> io::Result<FlowInfo> {
-        let inner = self.lock()?;
-        inner
-            .stack
-            .info(self.id)
-            .ok_or_else(|| error::flow(FlowError::NoSuchFlow))
+        let inner = self.shared.lock();
+        let info = inner.stack.info(self.id);
+        info.ok_or_else(|| error::flow(FlowError::NoSuchFlow))
     }
 
     pub(crate) fn local_addr(&self) -> io::Result<SocketAddr> {
@@ -204,6 +185,17 @@ impl Conn {
 impl Drop for Conn {
     fn drop(&mut self) {
         self.shared.lock().release(self.id);
+    }
+}
+
+/// `Pending` instead of `WouldBlock`, with the waker put where `wait` puts it.
+fn unless_blocked<T>(result: io::Result<T>, wait: impl FnOnce()) -> Poll<io::Result<T>> {
+    match result {
+        Err(error) if error.kind() == ErrorKind::WouldBlock => {
+            wait();
+            Poll::Pending
+        }
+        result => Poll::Ready(result),
     }
 }
 

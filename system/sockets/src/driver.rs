@@ -101,14 +101,14 @@ impl<D: Driver> DriverTask<D> {
     /// One turn: batches both ways, timers, events. `Ready` when the task is done.
     fn turn(&mut self, inner: &mut Inner, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         inner.begin_turn(cx.waker());
-        let mut left = Left::More;
+        let mut left = Ok(Left::More);
         for _ in 0..BATCHES {
-            if left == Left::Nothing {
-                break;
+            if let Ok(Left::More) = left {
+                left = self.batch(inner, cx);
             }
-            left = self.batch(inner, cx)?;
         }
         inner.take_events(&mut self.wake);
+        let left = left?;
         if inner.is_over() {
             return Poll::Ready(Ok(()));
         }

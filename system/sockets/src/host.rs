@@ -107,16 +107,14 @@ impl Host {
     pub async fn shutdown(&self, limit: impl Future<Output = ()>) -> bool {
         self.shared.lock().drain();
         let mut limit = pin!(limit);
-        let drained = tokio::select! {
+        tokio::select! {
             biased;
-            () = self.ended() => true,
-            () = &mut limit => false,
-        };
-        if !drained {
-            self.shared.lock().abort_all();
-            self.ended().await;
+            () = self.ended() => return true,
+            () = &mut limit => {}
         }
-        drained
+        let left = self.shared.lock().abort_all();
+        self.ended().await;
+        left == 0
     }
 
     /// Waits until the host has ended, and says why: the device failed, or the host was shut down

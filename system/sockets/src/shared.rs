@@ -1,7 +1,9 @@
 //! What the driver task and the sockets of one host share.
 
 use crate::error;
-use anabranch_stack::{CloseReason, Event, FlowId, Instant, ListenerId, Stack, State};
+use anabranch_stack::{
+    CloseReason, Event, FlowError, FlowId, FlowInfo, Instant, ListenerId, Stack, State,
+};
 use std::collections::HashMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -152,8 +154,7 @@ impl Inner {
             Phase::Draining => self.flows.is_empty(),
             Phase::Aborting => true,
         };
-        let gone = |state| matches!(state, State::TimeWait | State::Closed);
-        unused && self.stack.connections().all(|flow| gone(flow.state))
+        unused && self.stack.connections().all(|flow| gone(&flow))
     }
 
     /// No listener from now on; the driver task ends when every connection is closed.
@@ -166,13 +167,15 @@ impl Inner {
         self.wake_driver();
     }
 
-    /// Resets every connection.
-    pub(crate) fn abort_all(&mut self) {
+    /// Resets every connection; says how many there were.
+    pub(crate) fn abort_all(&mut self) -> usize {
         self.phase = Phase::Aborting;
         let now = self.now();
-        let ids: Vec<_> = self.stack.connections().map(|flow| flow.id).collect();
-        ids.into_iter().for_each(|id| self.stack.abort(now, id));
+        let flows = self.stack.connections().filter(|flow| !gone(flow));
+        let ids: Vec<_> = flows.map(|flow| flow.id).collect();
+        ids.iter().for_each(|&id| self.stack.abort(now, id));
         self.wake_driver();
+        ids.len()
     }
 
     pub(crate) fn has_ended(&self) -> bool {
@@ -288,6 +291,15 @@ impl Inner {
         self.flows.get(&id).and_then(|wakers| wakers.closed)
     }
 
+    /// Fails once the host has ended; with the connection's own reason, if that ended before.
+    pub(crate) fn check_flow(&self, id: FlowId) -> io::Result<()> {
+        match (&self.ended, self.close_reason(id)) {
+            (None, _) => Ok(()),
+            (Some(_), Some(reason)) => Err(error::flow(FlowError::Closed(reason))),
+            (Some(ended), None) => Err(ended.error()),
+        }
+    }
+
     /// Whether the handshake is complete.
     ///
     /// # Errors
@@ -305,6 +317,11 @@ impl Inner {
             _ => Ok(false),
         }
     }
+}
+
+/// Nothing is owed to the peer any more.
+fn gone(flow: &FlowInfo) -> bool {
+    matches!(flow.state, State::TimeWait | State::Closed)
 }
 
 fn set(slot: Option<&mut Option<Waker>>, waker: &Waker) {
