@@ -52,9 +52,9 @@ pub enum Pace {
 /// How an application reads.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Reading {
-    /// Most bytes for one call of `recv`.
+    /// Most bytes for one call of `recv`, and in one turn if there are turns.
     pub chunk: usize,
-    /// Waits so long after each call.
+    /// Waits so long after each turn.
     pub every: Duration,
     /// Stops once for so long, having read so many bytes.
     pub pause: Option<(u64, Duration)>,
@@ -163,6 +163,8 @@ pub(crate) struct App {
     /// `recv` found nothing: wait for an event.
     read_blocked: bool,
     next_read: Instant,
+    /// Bytes left to read in this turn.
+    turn: usize,
     paused: bool,
     shut: bool,
     released: bool,
@@ -175,15 +177,16 @@ impl App {
     pub(crate) fn new(flow: FlowId, plan: Plan) -> App {
         App {
             flow,
-            plan,
             progress: Progress::default(),
             steps: VecDeque::new(),
             write_blocked: false,
             read_blocked: false,
             next_read: Instant(0),
+            turn: plan.reading.chunk,
             paused: false,
             shut: false,
             released: false,
+            plan,
         }
     }
 
@@ -327,7 +330,7 @@ impl App {
 
     /// Most bytes to read now: not beyond the place of the pause.
     fn until_pause(&self) -> usize {
-        let chunk = self.plan.reading.chunk;
+        let chunk = self.turn;
         match self.plan.reading.pause {
             Some((at, _)) if !self.paused => {
                 let left = at.saturating_sub(self.progress.received).max(1);
@@ -350,7 +353,11 @@ impl App {
         progress.received += data.len() as u64;
         progress.longest_gap = progress.longest_gap.max(now.since(progress.last_read));
         progress.last_read = now;
-        self.next_read = now + self.plan.reading.every;
+        self.turn -= data.len();
+        if self.turn == 0 || self.plan.reading.every.is_zero() {
+            self.turn = self.plan.reading.chunk;
+            self.next_read = now + self.plan.reading.every;
+        }
         if let Some((at, time)) = self.plan.reading.pause
             && progress.received >= at
             && !self.paused

@@ -29,7 +29,7 @@ pub trait Node {
 
 /// Sees packets pass, and may alter, drop or add.
 pub trait Middlebox {
-    /// What becomes of `packet`.
+    /// What becomes of `packet`. What is addressed to its source goes back, at once.
     fn pass(&mut self, now: Instant, packet: Bytes) -> Vec<Bytes>;
 }
 
@@ -280,8 +280,12 @@ impl<N: Node> Network<N> {
                 },
             ),
             Some(Hop::Box(id)) => {
+                let source = addresses(&packet).map(|(src, _)| src);
                 for packet in self.boxes[id.0].pass(self.now, packet) {
-                    self.forward(packet, route, hop + 1);
+                    match addresses(&packet) {
+                        Some((_, dst)) if Some(dst) == source => self.arrive(packet),
+                        _ => self.forward(packet, route, hop + 1),
+                    }
                 }
             }
             None => self.arrive(packet),
@@ -323,7 +327,7 @@ impl<N: Node> Network<N> {
 }
 
 /// Source and destination of an IP packet, whatever else is wrong with it.
-fn addresses(packet: &[u8]) -> Option<(IpAddr, IpAddr)> {
+pub(crate) fn addresses(packet: &[u8]) -> Option<(IpAddr, IpAddr)> {
     fn at<const N: usize>(packet: &[u8], from: usize) -> Option<[u8; N]> {
         packet.get(from..from + N)?.try_into().ok()
     }

@@ -65,11 +65,13 @@ pub struct Scene {
     pub server_mptcp: bool,
     /// Both stacks; addresses are filled in.
     pub config: Config,
+    /// The server's stack if it is to be another.
+    pub server_config: Option<Config>,
     /// Receive offload of both hosts, see [`Host::new`].
     pub coalesce: Option<Duration>,
     /// Virtual time after which the scene must be over.
     pub limit: Duration,
-    /// Where to write what passes.
+    /// Where to write what passes; the variable `ANABRANCH_CAPTURE` if it is set.
     pub capture: Option<PathBuf>,
 }
 
@@ -133,9 +135,10 @@ impl Scene {
                 gso_max: 65_000,
                 ..Config::default()
             },
+            server_config: None,
             coalesce: Some(Duration::from_micros(20)),
             limit: Duration::from_secs(600),
-            capture: None,
+            capture: std::env::var_os("ANABRANCH_CAPTURE").map(PathBuf::from),
         }
     }
 
@@ -222,9 +225,10 @@ impl Scene {
         let addresses: Vec<_> = (0..self.paths.len())
             .map(|n| mine(self.addresses(n)))
             .collect();
+        let other = self.server_config.as_ref().filter(|_| part == 1);
         let config = Config {
             local: LocalAddrs::List(addresses.clone()),
-            ..self.config.clone()
+            ..other.unwrap_or(&self.config).clone()
         };
         let seed = self.seed.wrapping_mul(2).wrapping_add(part);
         let host = Host::new(config, seed, self.coalesce, Instant(0));
