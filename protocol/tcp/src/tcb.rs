@@ -415,6 +415,11 @@ impl Tcb {
         self.stamps.on
     }
 
+    /// The peer's timestamp to be echoed (TS.Recent, RFC 7323 §4.3), if timestamps were agreed.
+    pub fn ts_recent(&self) -> Option<u32> {
+        self.stamps.on.then_some(self.stamps.recent)
+    }
+
     /// Whether selective acknowledgements were agreed.
     pub fn sack(&self) -> bool {
         self.agreed.sack
