@@ -19,6 +19,9 @@ pub struct Config {
     /// TCP parameters of every connection and subflow. What follows from other settings is set from
     /// them: `mss`, `recv_buffer`, `time_wait`.
     pub tcp: anabranch_tcp::Config,
+    /// Parameters of every Multipath TCP connection. What follows from other settings is set from
+    /// them: `tcp`, `max_subflows`, `gso_max`, `send_buffer`, `budget`.
+    pub mptcp: anabranch_mptcp::Config,
     /// Ports for connections that name none (RFC 6056).
     pub ephemeral: RangeInclusive<u16>,
     /// Further addresses of this host, announced (ADD_ADDR) on each Multipath TCP connection.
@@ -96,6 +99,7 @@ impl Default for Config {
             gso_max: 0,
             limits: Limits::default(),
             tcp: anabranch_tcp::Config::default(),
+            mptcp: anabranch_mptcp::Config::default(),
             // RFC 6335 §6: dynamic ports.
             ephemeral: 49152..=65535,
             announce: Vec::new(),

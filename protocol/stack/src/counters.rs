@@ -1,5 +1,7 @@
 //! Counters, named after the kernel's MIB where it has one.
 
+use anabranch_wire::mptcp::{Capable, Dss, Join, MptcpOption};
+
 macro_rules! counters {
     ($($(#[$doc:meta])* $name:ident),* $(,)?) => {
         /// A counter. Names that begin with `Ip`, `Icmp`, `Tcp`, `TcpExt` and `MPTcpExt` mean
@@ -171,6 +173,65 @@ impl Counters {
     pub(crate) fn inc(&mut self, counter: Counter) {
         self.add(counter, 1);
     }
+}
+
+/// Multipath TCP options of established connections; those of SYNs are counted where they lead.
+impl Counters {
+    /// Options that arrived.
+    pub(crate) fn received(&mut self, options: &[MptcpOption]) {
+        for option in options {
+            let counter = match option {
+                MptcpOption::Capable(Capable::SynAck { .. }) => Counter::MPTcpExtMPCapableSYNACKRX,
+                MptcpOption::Capable(Capable::Ack { data: None, .. }) => {
+                    Counter::MPTcpExtMPCapableACKRX
+                }
+                MptcpOption::Capable(_) | MptcpOption::Join(Join::Syn { .. }) => continue,
+                MptcpOption::Join(Join::SynAck { .. }) => Counter::MPTcpExtMPJoinSynAckRx,
+                MptcpOption::Join(Join::Ack { .. }) => Counter::MPTcpExtMPJoinAckRx,
+                MptcpOption::Dss(dss) if is_infinite(dss) => Counter::MPTcpExtInfiniteMapRx,
+                MptcpOption::Dss(_) => continue,
+                MptcpOption::AddAddr(address) if address.echo => Counter::MPTcpExtEchoAdd,
+                MptcpOption::AddAddr(address) => {
+                    if address.port.is_some() {
+                        self.inc(Counter::MPTcpExtPortAdd);
+                    }
+                    Counter::MPTcpExtAddAddr
+                }
+                MptcpOption::RemoveAddr(_) => Counter::MPTcpExtRmAddr,
+                MptcpOption::Prio(_) => Counter::MPTcpExtMPPrioRx,
+                MptcpOption::Fail(_) => Counter::MPTcpExtMPFailRx,
+                MptcpOption::FastClose(_) => Counter::MPTcpExtMPFastcloseRx,
+                MptcpOption::TcpRst(_) => Counter::MPTcpExtMPRstRx,
+            };
+            self.inc(counter);
+        }
+    }
+
+    /// Options that were sent.
+    pub(crate) fn sent(&mut self, options: &[MptcpOption]) {
+        for option in options {
+            let counter = match option {
+                MptcpOption::Capable(Capable::Syn { .. }) => Counter::MPTcpExtMPCapableSYNTX,
+                MptcpOption::Capable(_) => continue,
+                MptcpOption::Join(Join::Syn { .. }) => Counter::MPTcpExtMPJoinSynTx,
+                MptcpOption::Join(_) => continue,
+                MptcpOption::Dss(dss) if is_infinite(dss) => Counter::MPTcpExtInfiniteMapTx,
+                MptcpOption::Dss(_) => continue,
+                MptcpOption::AddAddr(address) if address.echo => Counter::MPTcpExtEchoAddTx,
+                MptcpOption::AddAddr(_) => Counter::MPTcpExtAddAddrTx,
+                MptcpOption::RemoveAddr(_) => Counter::MPTcpExtRmAddrTx,
+                MptcpOption::Prio(_) => Counter::MPTcpExtMPPrioTx,
+                MptcpOption::Fail(_) => Counter::MPTcpExtMPFailTx,
+                MptcpOption::FastClose(_) => Counter::MPTcpExtMPFastcloseTx,
+                MptcpOption::TcpRst(_) => Counter::MPTcpExtMPRstTx,
+            };
+            self.inc(counter);
+        }
+    }
+}
+
+fn is_infinite(dss: &Dss) -> bool {
+    dss.mapping.is_some_and(|mapping| mapping.len == 0)
 }
 
 impl Default for Counters {

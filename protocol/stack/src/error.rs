@@ -37,8 +37,14 @@ pub enum FlowError {
     ShutDown,
     /// The connection has ended.
     Closed(CloseReason),
-    /// The connection is plain TCP, or fell back to it.
+    /// The connection is plain TCP, fell back to it, or is not fully established yet.
     NotMptcp,
+    /// The connection has no such subflow.
+    NoSuchSubflow,
+    /// Too many addresses are announced or wait to be.
+    Limit,
+    /// The address ID is 0 or stands for another address.
+    AddressId,
 }
 
 /// Why [`crate::Stack::join`] refused.
@@ -86,6 +92,9 @@ impl fmt::Display for FlowError {
             FlowError::ShutDown => f.write_str("sending side is shut down"),
             FlowError::Closed(reason) => write!(f, "connection closed: {reason}"),
             FlowError::NotMptcp => f.write_str("not a Multipath TCP connection"),
+            FlowError::NoSuchSubflow => f.write_str("no such subflow"),
+            FlowError::Limit => f.write_str("too many announcements"),
+            FlowError::AddressId => f.write_str("unusable address ID"),
         }
     }
 }

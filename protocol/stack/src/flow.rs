@@ -4,9 +4,10 @@ use crate::demux::Tuple;
 use crate::event::CloseReason;
 use crate::id::{FlowId, ListenerId, SubflowId};
 use crate::info::{FlowInfo, Protocol, SubflowInfo};
+use crate::multi::Multi;
 use crate::stack::Recv;
 use anabranch_tcp::budget::Charge;
-use anabranch_tcp::{Close, Instant, Stream};
+use anabranch_tcp::{Close, Instant, State, Stream};
 use bytes::Bytes;
 
 /// Bytes charged for a connection beside its buffers.
@@ -17,6 +18,10 @@ pub(crate) struct Slot {
     pub(crate) opened: Instant,
     pub(crate) stage: Stage,
     pub(crate) closed: Option<CloseReason>,
+    /// The application sends no more.
+    pub(crate) shut_down: bool,
+    /// The application may read what is left; the network knows it no more.
+    pub(crate) resting: bool,
     /// It waits in [`crate::ready::Ready`].
     pub(crate) ready: bool,
     pub(crate) told: Told,
@@ -27,6 +32,7 @@ pub(crate) struct Slot {
 /// Where TCP and Multipath TCP meet, and nowhere else.
 pub(crate) enum Flow {
     Tcp(Box<Plain>),
+    Mptcp(Box<Multi>),
 }
 
 /// A plain TCP connection and where it is.
@@ -57,9 +63,14 @@ pub(crate) struct Told {
 }
 
 impl Slot {
+    pub(crate) fn is_owned(&self) -> bool {
+        self.stage == Stage::Owned
+    }
+
     pub(crate) fn info(&self, id: FlowId) -> FlowInfo {
         match &self.flow {
             Flow::Tcp(plain) => plain.info(id, self.opened),
+            Flow::Mptcp(multi) => multi.info(id, self.opened),
         }
     }
 }
@@ -68,21 +79,22 @@ impl Flow {
     pub(crate) fn send(&mut self, data: Bytes) -> usize {
         match self {
             Flow::Tcp(plain) => plain.stream.send(data),
+            Flow::Mptcp(multi) => multi.connection.send(data),
         }
     }
 
-    /// What a send buffer of `limit` bytes has left.
-    pub(crate) fn send_room(&self, limit: usize) -> usize {
-        let unacked = match self {
-            Flow::Tcp(plain) => plain.stream.info().unacked,
-        };
-        limit.saturating_sub(unacked as usize)
+    pub(crate) fn send_room(&self) -> usize {
+        match self {
+            Flow::Tcp(plain) => plain.stream.send_room(),
+            Flow::Mptcp(multi) => multi.connection.send_room(),
+        }
     }
 
     /// What there is to read; `Pending` also where the connection has ended.
     pub(crate) fn recv(&mut self, now: Instant, max: usize) -> Recv {
         let (data, end) = match self {
             Flow::Tcp(plain) => (plain.stream.recv(now, max), plain.stream.at_end()),
+            Flow::Mptcp(multi) => (multi.connection.recv(now, max), multi.connection.at_end()),
         };
         match data {
             Some(data) => Recv::Data(data),
@@ -91,40 +103,47 @@ impl Flow {
         }
     }
 
-    pub(crate) fn is_shut_down(&self) -> bool {
-        match self {
-            Flow::Tcp(plain) => plain.stream.tcb().is_closing(),
-        }
-    }
-
-    pub(crate) fn shutdown(&mut self) {
+    pub(crate) fn shutdown(&mut self, now: Instant) {
         match self {
             Flow::Tcp(plain) => plain.stream.shutdown(),
+            Flow::Mptcp(multi) => multi.connection.shutdown(now),
         }
     }
 
-    pub(crate) fn abort(&mut self) {
+    pub(crate) fn abort(&mut self, now: Instant) {
         match self {
             Flow::Tcp(plain) => plain.stream.abort(),
+            Flow::Mptcp(multi) => multi.connection.abort(now),
         }
     }
 
     /// The application lets go: see [`crate::Stack::release`].
-    pub(crate) fn orphan(&mut self) {
+    pub(crate) fn orphan(&mut self, now: Instant) {
         match self {
             Flow::Tcp(plain) => plain.stream.close(),
+            Flow::Mptcp(multi) => multi.connection.close(now),
         }
     }
 
     pub(crate) fn deadline(&self) -> Option<Instant> {
         match self {
             Flow::Tcp(plain) => plain.stream.deadline(),
+            Flow::Mptcp(multi) => multi.connection.deadline(),
         }
     }
 
     pub(crate) fn on_deadline(&mut self, now: Instant) {
         match self {
             Flow::Tcp(plain) => plain.stream.on_deadline(now),
+            Flow::Mptcp(multi) => multi.connection.on_deadline(now),
+        }
+    }
+
+    /// Whether all that is left is TIME-WAIT.
+    pub(crate) fn can_rest(&self) -> bool {
+        match self {
+            Flow::Tcp(plain) => plain.stream.tcb().state() == State::TimeWait,
+            Flow::Mptcp(multi) => multi.can_rest(),
         }
     }
 
@@ -132,6 +151,7 @@ impl Flow {
     pub(crate) fn is_over(&self) -> bool {
         match self {
             Flow::Tcp(plain) => plain.stream.is_closed(),
+            Flow::Mptcp(multi) => multi.connection.is_finished(),
         }
     }
 }

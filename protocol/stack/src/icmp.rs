@@ -4,6 +4,7 @@ use crate::counters::Counter;
 use crate::demux::Tuple;
 use crate::flow::Flow;
 use crate::stack::Stack;
+use anabranch_mptcp::SubflowId;
 use anabranch_tcp::Instant;
 use anabranch_tcp::icmp::{IcmpError, IcmpKind};
 use anabranch_wire::frame::Frame;
@@ -58,8 +59,10 @@ impl Stack {
     /// Delivers an error. The connection believes it only if the quoted sequence number is in
     /// flight (RFC 5927 §4.1).
     fn icmp_error(&mut self, now: Instant, quoted: Quoted, kind: IcmpKind) {
-        let target = self.demux.get(&Tuple::new(quoted.src, quoted.dst));
-        let Some(handle) = target.and_then(|target| self.flows.handle(target.index)) else {
+        let tuple = Tuple::new(quoted.src, quoted.dst);
+        let found = self.demux.get(&tuple);
+        let Some((target, handle)) = found.and_then(|t| Some((t, self.flows.handle(t.index)?)))
+        else {
             self.counters.inc(Counter::IcmpInErrors);
             return;
         };
@@ -72,6 +75,11 @@ impl Stack {
         };
         match &mut slot.flow {
             Flow::Tcp(plain) => plain.stream.on_icmp(now, error),
+            Flow::Mptcp(multi) => {
+                multi
+                    .connection
+                    .on_icmp(now, SubflowId(target.subflow), error);
+            }
         }
         self.touched(now, handle);
     }

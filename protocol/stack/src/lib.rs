@@ -13,6 +13,10 @@
 //! network never panics and never makes the stack grow beyond [`Limits`].
 #![forbid(unsafe_code)]
 
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 mod config;
 mod counters;
 mod demux;
@@ -24,6 +28,7 @@ mod id;
 mod info;
 mod lifecycle;
 mod listener;
+mod multi;
 mod multipath;
 mod ports;
 mod random;

@@ -6,8 +6,10 @@ use crate::event::{CloseReason, Event};
 use crate::flow::{FLOW_COST, Flow, Slot, Stage, Told};
 use crate::id::{FlowId, ListenerId};
 use crate::stack::Stack;
-use anabranch_tcp::Instant;
+use anabranch_mptcp::SubflowId;
 use anabranch_tcp::budget::Charge;
+use anabranch_tcp::{Instant, State};
+use smallvec::{SmallVec, smallvec};
 
 /// A slot's index and generation.
 pub(crate) type Handle = (u32, u32);
@@ -31,10 +33,14 @@ impl Stack {
         if self.flows.len() >= self.config.limits.flows {
             return None;
         }
-        if self.budget.available() < self.config.limits.memory / 8 {
+        if self.short_of_memory() {
             return None;
         }
         self.budget.charge(FLOW_COST)
+    }
+
+    pub(crate) fn short_of_memory(&self) -> bool {
+        self.budget.available() < self.config.limits.memory / 8
     }
 
     /// Puts a new connection in a slot and makes its initial subflow reachable.
@@ -46,11 +52,17 @@ impl Stack {
         stage: Stage,
         charge: Charge,
     ) -> Handle {
+        let token = match &flow {
+            Flow::Tcp(_) => None,
+            Flow::Mptcp(multi) => Some(multi.token),
+        };
         let handle = self.flows.insert(Slot {
             flow,
             opened: now,
             stage,
             closed: None,
+            shut_down: false,
+            resting: false,
             ready: false,
             told: Told::default(),
             _charge: charge,
@@ -62,6 +74,9 @@ impl Stack {
                 subflow: 0,
             },
         );
+        if let Some(token) = token {
+            self.tokens.insert(token, handle.0);
+        }
         self.touched(now, handle);
         handle
     }
@@ -72,6 +87,7 @@ impl Stack {
         self.take_events(now, handle);
         if let Some(slot) = self.flows.get_mut(handle)
             && !slot.ready
+            && !slot.resting
         {
             slot.ready = true;
             self.ready.push(handle);
@@ -85,21 +101,29 @@ impl Stack {
             return;
         };
         slot.ready = false;
-        self.wheel.set(handle.0, slot.flow.deadline());
-        let over = slot.flow.is_over();
-        let released = slot.stage == Stage::Released;
-        if over || (released && self.can_rest(handle)) {
+        if slot.flow.is_over() || slot.flow.can_rest() {
             self.rest(now, handle);
+        } else {
+            self.wheel.set(handle.0, slot.flow.deadline());
         }
     }
 
     fn take_events(&mut self, now: Instant, handle: Handle) {
         while let Some(slot) = self.flows.get_mut(handle) {
-            let Flow::Tcp(plain) = &mut slot.flow;
-            let Some(event) = plain.stream.poll_event() else {
-                return;
-            };
-            self.on_tcp_event(now, handle, event);
+            match &mut slot.flow {
+                Flow::Tcp(plain) => {
+                    let Some(event) = plain.stream.poll_event() else {
+                        return;
+                    };
+                    self.on_tcp_event(now, handle, event);
+                }
+                Flow::Mptcp(multi) => {
+                    let Some(event) = multi.connection.poll_event() else {
+                        return;
+                    };
+                    self.on_mptcp_event(now, handle, event);
+                }
+            }
         }
     }
 
@@ -128,7 +152,7 @@ impl Stack {
         let Some(listener) = self.listeners.get_mut(id) else {
             // The listener closed meanwhile: nobody will ever take this connection.
             slot.stage = Stage::Released;
-            slot.flow.abort();
+            slot.flow.abort(now);
             self.touched(now, handle);
             return;
         };
@@ -212,43 +236,49 @@ impl Stack {
             return;
         };
         slot.stage = Stage::Released;
-        slot.flow.orphan();
-        self.touched(now, handle);
+        if slot.resting {
+            self.flows.remove(handle);
+        } else {
+            slot.flow.orphan(now);
+            self.touched(now, handle);
+        }
     }
 
-    /// Whether all that is left of a connection is TIME-WAIT.
-    fn can_rest(&self, handle: Handle) -> bool {
-        let Some(Slot {
-            flow: Flow::Tcp(plain),
-            ..
-        }) = self.flows.get(handle)
-        else {
-            return false;
-        };
-        plain.stream.tcb().state() == anabranch_tcp::State::TimeWait
-    }
-
-    /// Takes a connection that is over, or in TIME-WAIT with nobody to read from it, off the
-    /// tables; out of its slot too unless the application still has it.
+    /// Takes a connection that is over, or in TIME-WAIT, off the tables; out of its slot too unless
+    /// the application may still read from it.
     fn rest(&mut self, now: Instant, handle: Handle) {
-        let Some(slot) = self.flows.get(handle) else {
+        self.wheel.set(handle.0, None);
+        let Some(slot) = self.flows.get_mut(handle) else {
             return;
         };
-        let Flow::Tcp(plain) = &slot.flow;
-        let (tuple, released) = (plain.tuple, slot.stage == Stage::Released);
-        self.demux.remove(
-            &tuple,
-            Target {
-                index: handle.0,
-                subflow: 0,
-            },
-        );
-        if plain.stream.tcb().state() == anabranch_tcp::State::TimeWait {
-            self.time_wait.insert(now, tuple, plain.stream.tcb());
-            self.counters.inc(Counter::TcpExtTW);
+        slot.resting = true;
+        let past = match &slot.flow {
+            Flow::Tcp(plain) => smallvec![(0, plain.tuple)],
+            Flow::Mptcp(multi) => {
+                self.tokens.remove(multi.token, handle.0);
+                multi.tuples().collect::<SmallVec<[_; 4]>>()
+            }
+        };
+        for (subflow, tuple) in past {
+            self.demux.remove(
+                &tuple,
+                Target {
+                    index: handle.0,
+                    subflow,
+                },
+            );
+            let tcb = match &slot.flow {
+                Flow::Tcp(plain) => Some(plain.stream.tcb()),
+                Flow::Mptcp(multi) => multi.connection.tcb(SubflowId(subflow)),
+            };
+            if let Some(tcb) = tcb.filter(|tcb| tcb.state() == State::TimeWait) {
+                let forgotten = self.time_wait.insert(now, tuple, tcb);
+                self.counters.inc(Counter::TcpExtTW);
+                self.counters
+                    .add(Counter::TcpExtTCPTimeWaitOverflow, forgotten);
+            }
         }
-        self.wheel.set(handle.0, None);
-        if released {
+        if slot.stage == Stage::Released {
             self.flows.remove(handle);
         }
     }

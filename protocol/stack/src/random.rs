@@ -7,7 +7,7 @@ use anabranch_wire::Seq;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 use siphasher::sip::SipHasher13;
-use std::hash::{BuildHasher, Hash, Hasher};
+use std::hash::{BuildHasher, Hash};
 
 /// The seeded source of keys and nonces.
 pub(crate) struct Random(ChaCha20Rng);
@@ -45,9 +45,7 @@ impl BuildHasher for KeyedHash {
 
 impl KeyedHash {
     pub(crate) fn of(&self, value: impl Hash) -> u64 {
-        let mut hasher = self.build_hasher();
-        value.hash(&mut hasher);
-        hasher.finish()
+        self.hash_one(value)
     }
 }
 

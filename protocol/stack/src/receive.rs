@@ -5,20 +5,23 @@ use crate::demux::{Target, Tuple, is_group};
 use crate::flow::{Flow, Plain, Stage};
 use crate::id::ListenerId;
 use crate::listener::Full;
+use crate::multipath::Wish;
 use crate::stack::Stack;
 use crate::time_wait::Verdict;
 use anabranch_tcp::{Instant, Segment, Stream};
 use anabranch_wire::frame::Frame;
 use anabranch_wire::ip::{IpPacket, protocol};
+use anabranch_wire::mptcp::MptcpOptions;
 use anabranch_wire::tcp::Flags;
 use anabranch_wire::{Packet, Seq};
+use bytes::Bytes;
 
 /// A TCP packet on its way to whoever it is for.
 pub(crate) struct Arrival {
     pub(crate) tuple: Tuple,
     pub(crate) segment: Segment,
-    pub(crate) packet: Packet,
-    pub(crate) frame: Frame,
+    pub(crate) mptcp: MptcpOptions,
+    pub(crate) payload: Bytes,
 }
 
 impl Stack {
@@ -51,22 +54,8 @@ impl Stack {
             self.counters.inc(Counter::TcpInCsumErrors);
             return;
         }
-        let arrival = Arrival {
-            tuple: Tuple::new(packet.dst, packet.src),
-            segment: segment_of(&packet, frame.gso_size),
-            packet,
-            frame,
-        };
-        let merged = arrival
-            .segment
-            .len
-            .div_ceil(u32::from(arrival.frame.gso_size).max(1));
-        let on_wire = if arrival.frame.gso_size == 0 {
-            1
-        } else {
-            merged.max(1)
-        };
-        self.counters.add(Counter::TcpInSegs, u64::from(on_wire));
+        let arrival = Arrival::new(packet, &frame);
+        self.counters.add(Counter::TcpInSegs, arrival.on_wire());
         match self.demux.get(&arrival.tuple) {
             Some(target) => self.deliver(now, target, arrival),
             None => self.unknown_tuple(now, arrival),
@@ -80,9 +69,13 @@ impl Stack {
         let Some(slot) = self.flows.get_mut(handle) else {
             return;
         };
-        let payload = arrival.frame.data.slice(arrival.packet.payload.clone());
         match &mut slot.flow {
-            Flow::Tcp(plain) => plain.stream.on_segment(now, &arrival.segment, payload),
+            Flow::Tcp(plain) => {
+                plain
+                    .stream
+                    .on_segment(now, &arrival.segment, arrival.payload);
+            }
+            Flow::Mptcp(_) => self.deliver_multi(now, handle, target.subflow, arrival),
         }
         self.touched(now, handle);
     }
@@ -121,11 +114,22 @@ impl Stack {
             self.counters.inc(Counter::TcpInErrs);
             return;
         }
+        let wish = Wish::of(&arrival.mptcp);
+        if let Wish::Join(join) = wish {
+            return self.receive_join(now, &arrival, join);
+        }
         let Some((id, listener)) = self.listeners.find(arrival.tuple.local) else {
             return self.refuse(now, &arrival);
         };
         match listener.admit() {
-            Ok(()) => self.accept_syn(now, id, &arrival, least_iss),
+            Ok(()) => {
+                let wish = if listener.config.mptcp {
+                    wish
+                } else {
+                    Wish::Plain
+                };
+                self.accept_syn(now, id, &arrival, &wish, least_iss);
+            }
             // Dropped, not refused: the peer will try again when there may be room.
             Err(full) => {
                 self.counters.inc(Counter::TcpExtListenDrops);
@@ -142,6 +146,7 @@ impl Stack {
         now: Instant,
         id: ListenerId,
         arrival: &Arrival,
+        wish: &Wish<'_>,
         least_iss: Option<Seq>,
     ) {
         let Some(charge) = self.admit() else {
@@ -149,16 +154,24 @@ impl Stack {
             self.counters.inc(Counter::TcpExtTCPBacklogDrop);
             return;
         };
+        let multipath = match wish {
+            Wish::Capable(capable) => self.accept_capable(now, arrival, capable, least_iss),
+            Wish::Plain | Wish::Join(_) => None,
+        };
+        let flow = multipath.unwrap_or_else(|| self.accept_plain(now, arrival, least_iss));
+        if let Some(listener) = self.listeners.get_mut(id) {
+            listener.half_open += 1;
+        }
+        self.adopt(now, arrival.tuple, flow, Stage::HalfOpen(id), charge);
+    }
+
+    fn accept_plain(&self, now: Instant, arrival: &Arrival, least_iss: Option<Seq>) -> Flow {
         let tuple = arrival.tuple;
         let iss = self.iss(now, &tuple, least_iss);
         let ts_offset = self.secrets.timestamp_offset(&tuple);
         let config = self.stream_config(&tuple);
         let stream = Stream::accept(now, &config, &arrival.segment, iss, ts_offset);
-        let flow = Flow::Tcp(Box::new(Plain { stream, tuple }));
-        if let Some(listener) = self.listeners.get_mut(id) {
-            listener.half_open += 1;
-        }
-        self.adopt(now, tuple, flow, Stage::HalfOpen(id), charge);
+        Flow::Tcp(Box::new(Plain { stream, tuple }))
     }
 
     /// An initial sequence number, beyond those of a connection between the same ends before.
@@ -171,16 +184,32 @@ impl Stack {
     }
 }
 
-fn segment_of(packet: &Packet, gso_size: u16) -> Segment {
-    Segment {
-        seq: packet.seq,
-        ack: packet.ack,
-        wnd: packet.window,
-        flags: packet.flags,
-        len: packet.payload.len() as u32,
-        gso_size,
-        options: packet.options.clone(),
-        ecn: packet.ecn(),
-        signal_only: false,
+impl Arrival {
+    fn new(packet: Packet, frame: &Frame) -> Self {
+        let ecn = packet.ecn();
+        Arrival {
+            tuple: Tuple::new(packet.dst, packet.src),
+            payload: frame.data.slice(packet.payload.clone()),
+            mptcp: packet.mptcp,
+            segment: Segment {
+                seq: packet.seq,
+                ack: packet.ack,
+                wnd: packet.window,
+                flags: packet.flags,
+                len: packet.payload.len() as u32,
+                gso_size: frame.gso_size,
+                options: packet.options,
+                ecn,
+                signal_only: false,
+            },
+        }
+    }
+
+    /// Packets that it was on the wire, before receive offload merged them.
+    fn on_wire(&self) -> u64 {
+        match self.segment.gso_size {
+            0 => 1,
+            size => u64::from(self.segment.len.div_ceil(size.into()).max(1)),
+        }
     }
 }

@@ -14,6 +14,7 @@ use crate::random::{Random, Secrets};
 use crate::ready::{Limiter, Ready};
 use crate::slots::Slots;
 use crate::time_wait::TimeWait;
+use crate::token::Tokens;
 use crate::wheel::Wheel;
 use anabranch_tcp::budget::Budget;
 use anabranch_tcp::{Instant, Stream, StreamConfig};
@@ -23,15 +24,19 @@ use anabranch_wire::tcp::HEADER_LEN;
 use bytes::Bytes;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 /// A host: connections, listeners and what they need. See the crate's documentation for the
 /// contract that binds its calls.
 pub struct Stack {
     pub(crate) config: Config,
+    /// Parameters of every Multipath TCP connection.
+    pub(crate) mptcp: Arc<anabranch_mptcp::Config>,
     pub(crate) budget: Budget,
     pub(crate) listeners: Listeners,
     pub(crate) flows: Slots<Slot>,
     pub(crate) demux: Demux,
+    pub(crate) tokens: Tokens,
     pub(crate) time_wait: TimeWait,
     pub(crate) wheel: Wheel,
     pub(crate) ready: Ready,
@@ -40,6 +45,7 @@ pub struct Stack {
     pub(crate) replies: VecDeque<Transmit>,
     pub(crate) limiter: Limiter,
     pub(crate) counters: Counters,
+    pub(crate) random: Random,
     pub(crate) secrets: Secrets,
     pub(crate) ports: Ports,
     /// The last IPv4 identification.
@@ -64,12 +70,14 @@ impl Stack {
     /// secret outside tests, and never use one twice.
     pub fn new(config: Config, seed: [u8; 32], now: Instant) -> Stack {
         let mut random = Random::new(seed);
-        let random = &mut random;
+        let budget = Budget::new(config.limits.memory);
         Stack {
-            budget: Budget::new(config.limits.memory),
+            mptcp: Arc::new(mptcp_config(&config, &budget)),
+            budget,
             listeners: Listeners::new(random.hash()),
             flows: Slots::new(),
             demux: Demux::new(random.hash()),
+            tokens: Tokens::new(random.hash()),
             time_wait: TimeWait::new(random.hash(), config.time_wait, config.limits.time_wait),
             wheel: Wheel::new(now),
             ready: Ready::default(),
@@ -77,9 +85,10 @@ impl Stack {
             replies: VecDeque::new(),
             limiter: Limiter::new(config.reply_rate, now),
             counters: Counters::default(),
-            secrets: Secrets::new(random),
-            ports: Ports::new(config.ephemeral.clone(), random),
+            secrets: Secrets::new(&mut random),
+            ports: Ports::new(config.ephemeral.clone(), &mut random),
             ident: random.u32() as u16,
+            random,
             config,
         }
     }
@@ -133,11 +142,12 @@ impl Stack {
     ) -> Result<FlowId, ConnectError> {
         let tuple = self.free_tuple(local, remote)?;
         let charge = self.admit().ok_or(ConnectError::Limit)?;
-        let iss = self.secrets.iss(now, &tuple);
-        let ts_offset = self.secrets.timestamp_offset(&tuple);
-        let _ = config;
-        let stream = Stream::connect(now, &self.stream_config(&tuple), iss, ts_offset);
-        let flow = Flow::Tcp(Box::new(Plain { stream, tuple }));
+        let multipath = if config.mptcp {
+            self.connect_capable(now, tuple)
+        } else {
+            None
+        };
+        let flow = multipath.unwrap_or_else(|| self.connect_plain(now, tuple));
         self.counters.inc(Counter::TcpActiveOpens);
         Ok(self.adopt(now, tuple, flow, Stage::Owned, charge).into())
     }
@@ -186,7 +196,7 @@ impl Stack {
         if let Some(reason) = slot.closed {
             return Err(FlowError::Closed(reason));
         }
-        if slot.flow.is_shut_down() {
+        if slot.shut_down {
             return Err(FlowError::ShutDown);
         }
         let taken = slot.flow.send(data);
@@ -197,10 +207,7 @@ impl Stack {
     /// Bytes that [`Stack::send`] would take now; 0 for an unknown or ended connection.
     pub fn send_room(&self, id: FlowId) -> usize {
         match self.flows.get(id.into()) {
-            Some(slot) if slot.closed.is_none() && !slot.flow.is_shut_down() => slot
-                .flow
-                .send_room(self.config.limits.send_buffer)
-                .min(self.budget.available()),
+            Some(slot) if slot.closed.is_none() && !slot.shut_down => slot.flow.send_room(),
             _ => 0,
         }
     }
@@ -225,7 +232,8 @@ impl Stack {
     /// Finishes sending: the peer reads the end after what was sent. Receiving goes on.
     pub fn shutdown(&mut self, now: Instant, id: FlowId) {
         if let Some(slot) = self.owned(id) {
-            slot.flow.shutdown();
+            slot.shut_down = true;
+            slot.flow.shutdown(now);
             self.touched(now, id.into());
         }
     }
@@ -233,7 +241,7 @@ impl Stack {
     /// Resets the connection (RST, MP_FASTCLOSE): unsent and unread bytes are lost.
     pub fn abort(&mut self, now: Instant, id: FlowId) {
         if let Some(slot) = self.flows.get_mut(id.into()) {
-            slot.flow.abort();
+            slot.flow.abort(now);
             self.touched(now, id.into());
             self.ended(id.into(), CloseReason::Aborted);
         }
@@ -309,8 +317,19 @@ impl Stack {
         true
     }
 
+    fn connect_plain(&self, now: Instant, tuple: Tuple) -> Flow {
+        let iss = self.secrets.iss(now, &tuple);
+        let ts_offset = self.secrets.timestamp_offset(&tuple);
+        let stream = Stream::connect(now, &self.stream_config(&tuple), iss, ts_offset);
+        Flow::Tcp(Box::new(Plain { stream, tuple }))
+    }
+
     /// Both ends of a connection to be opened, with a port chosen if none is given.
-    fn free_tuple(&mut self, local: SocketAddr, remote: SocketAddr) -> Result<Tuple, ConnectError> {
+    pub(crate) fn free_tuple(
+        &mut self,
+        local: SocketAddr,
+        remote: SocketAddr,
+    ) -> Result<Tuple, ConnectError> {
         let tuple = Tuple::new(local, remote);
         if !tuple.is_usable() || !self.config.local.contains(local.ip()) {
             return Err(ConnectError::Address);
@@ -336,12 +355,11 @@ impl Stack {
 
     /// Parameters of a plain connection.
     pub(crate) fn stream_config(&self, tuple: &Tuple) -> StreamConfig {
-        let mut tcp = self.config.tcp.clone();
-        tcp.mss = self.mss(tuple);
-        tcp.recv_buffer = self.config.limits.recv_buffer.min(u32::MAX as usize) as u32;
-        tcp.time_wait = self.config.time_wait;
         StreamConfig {
-            tcp,
+            tcp: anabranch_tcp::Config {
+                mss: self.mss(tuple),
+                ..tcp_config(&self.config)
+            },
             send_buffer: self.config.limits.send_buffer,
             gso_max: self.config.gso_max,
             budget: self.budget.clone(),
@@ -356,5 +374,24 @@ impl Stack {
             V4_LEN
         };
         self.config.mtu.max(1280) - (ip_len + HEADER_LEN) as u16
+    }
+}
+
+fn tcp_config(config: &Config) -> anabranch_tcp::Config {
+    anabranch_tcp::Config {
+        recv_buffer: config.limits.recv_buffer.min(u32::MAX as usize) as u32,
+        time_wait: config.time_wait,
+        ..config.tcp.clone()
+    }
+}
+
+fn mptcp_config(config: &Config, budget: &Budget) -> anabranch_mptcp::Config {
+    anabranch_mptcp::Config {
+        tcp: tcp_config(config),
+        max_subflows: config.limits.subflows.clamp(1, 255) as u8,
+        gso_max: config.gso_max,
+        send_buffer: config.limits.send_buffer,
+        budget: budget.clone(),
+        ..config.mptcp.clone()
     }
 }

@@ -76,7 +76,7 @@ impl TimeWait {
         let trace = Trace {
             snd_nxt: past(tcb.iss(), tcb.snd_nxt()),
             rcv_nxt: past(irs, tcb.rcv_nxt()),
-            ts_recent: None,
+            ts_recent: tcb.ts_recent(),
             expires,
             number: self.number,
             acks: ACKS,

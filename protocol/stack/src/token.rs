@@ -35,8 +35,11 @@ impl Tokens {
         self.map.get(&token).copied()
     }
 
-    pub(crate) fn remove(&mut self, token: u32) {
-        self.map.remove(&token);
+    /// Forgets a token if it is still that connection's.
+    pub(crate) fn remove(&mut self, token: u32, flow: u32) {
+        if self.get(token) == Some(flow) {
+            self.map.remove(&token);
+        }
     }
 }
 
@@ -52,7 +55,9 @@ mod tests {
         tokens.insert(token, 0);
         let (second, other) = draw(&tokens).unwrap();
         assert_ne!((first, token), (second, other));
-        tokens.remove(token);
+        tokens.remove(token, 1);
+        assert_eq!(tokens.get(token), Some(0), "not another's");
+        tokens.remove(token, 0);
         assert_eq!(draw(&tokens), Some((first, token)));
     }
 }

@@ -5,10 +5,11 @@ use crate::demux::Tuple;
 use crate::flow::Flow;
 use crate::receive::Arrival;
 use crate::stack::Stack;
+use anabranch_mptcp::Refusal;
 use anabranch_tcp::{Emit, Instant, Kind, reset_reply};
 use anabranch_wire::Seq;
 use anabranch_wire::frame::Transmit;
-use anabranch_wire::mptcp::{MptcpOption, ResetReason, TcpRst};
+use anabranch_wire::mptcp::MptcpOption;
 use anabranch_wire::packet::Build;
 use anabranch_wire::tcp::{Flags, Options, SegmentOptions, Timestamps};
 use bytes::Bytes;
@@ -42,14 +43,22 @@ impl Stack {
     fn poll_flow(&mut self, now: Instant, handle: (u32, u32)) -> Option<Transmit> {
         self.counters.inc(Counter::FlowsVisited);
         loop {
-            let (tuple, emit, payload) = match &mut self.flows.get_mut(handle)?.flow {
+            let transmit = match &mut self.flows.get_mut(handle)?.flow {
                 Flow::Tcp(plain) => {
                     let (emit, payload) = plain.stream.poll_transmit(now)?;
-                    (plain.tuple, emit, payload)
+                    let tuple = plain.tuple;
+                    self.assemble(&tuple, &emit, &[], payload)
+                }
+                Flow::Mptcp(multi) => {
+                    let outgoing = multi.connection.poll_transmit(now)?;
+                    // A subflow goes only in a later poll than that of its last segment.
+                    let path = multi.connection.path(outgoing.subflow)?;
+                    let tuple = path.into();
+                    self.assemble(&tuple, &outgoing.emit, &outgoing.mptcp, outgoing.payload)
                 }
             };
-            if let Some(transmit) = self.assemble(&tuple, &emit, &[], payload) {
-                return Some(transmit);
+            if transmit.is_some() {
+                return transmit;
             }
         }
     }
@@ -88,6 +97,7 @@ impl Stack {
         };
         self.label(tuple, &mut transmit);
         self.count_sent(emit, u64::from(on_wire));
+        self.counters.sent(mptcp);
         Some(transmit)
     }
 
@@ -127,19 +137,8 @@ impl Stack {
     }
 
     /// The same, telling why (RFC 8684 §3.6).
-    pub(crate) fn refuse_because(
-        &mut self,
-        now: Instant,
-        arrival: &Arrival,
-        reason: ResetReason,
-        transient: bool,
-    ) {
-        let option = MptcpOption::TcpRst(TcpRst {
-            transient,
-            reserved: 0,
-            reason,
-        });
-        self.refuse_with(now, arrival, &[option]);
+    pub(crate) fn refuse_because(&mut self, now: Instant, arrival: &Arrival, why: &Refusal) {
+        self.refuse_with(now, arrival, &[why.option()]);
     }
 
     fn refuse_with(&mut self, now: Instant, arrival: &Arrival, options: &[MptcpOption]) {

@@ -43,5 +43,9 @@ pub(crate) fn flow(error: FlowError) -> io::Error {
         FlowError::Closed(reason) => closed(reason),
         FlowError::NoSuchFlow => io::Error::new(ErrorKind::NotConnected, error),
         FlowError::NotMptcp => io::Error::new(ErrorKind::Unsupported, error),
+        FlowError::NoSuchSubflow | FlowError::AddressId => {
+            io::Error::new(ErrorKind::InvalidInput, error)
+        }
+        FlowError::Limit => io::Error::new(ErrorKind::QuotaExceeded, error),
     }
 }

@@ -1,0 +1,121 @@
+//! A Multipath TCP connection in its slot.
+
+use crate::demux::Tuple;
+use crate::event::CloseReason;
+use crate::id::{FlowId, SubflowId};
+use crate::info::{FlowInfo, MptcpInfo, Protocol, SubflowInfo};
+use anabranch_mptcp::{Connection, Path};
+use anabranch_tcp::{Instant, State};
+use std::net::SocketAddr;
+
+pub(crate) struct Multi {
+    pub(crate) connection: Connection,
+    /// Token by which the peer joins.
+    pub(crate) token: u32,
+    /// The ends of the initial subflow, which may be gone.
+    pub(crate) initial: Tuple,
+}
+
+impl Multi {
+    /// The ends of all subflows there are.
+    pub(crate) fn tuples(&self) -> impl Iterator<Item = (u32, Tuple)> + '_ {
+        let connection = &self.connection;
+        connection
+            .subflows()
+            .filter_map(|id| Some((id.0, connection.path(id)?.into())))
+    }
+
+    /// The peer's ID of an address: what it announced, or 0 for that of the initial subflow.
+    pub(crate) fn remote_id(&self, remote: SocketAddr) -> u8 {
+        let initial = self.initial.remote;
+        let announced = self
+            .connection
+            .remote_addrs()
+            .iter()
+            .filter(|a| a.addr == remote.ip());
+        let with_port = |port: Option<u16>| port.unwrap_or(initial.port()) == remote.port();
+        let best = announced.max_by_key(|a| with_port(a.port));
+        best.filter(|_| remote != initial).map_or(0, |a| a.id)
+    }
+
+    /// Whether it is over but for TIME-WAIT of its subflows.
+    pub(crate) fn can_rest(&self) -> bool {
+        self.connection.closed().is_some()
+            && self.connection.subflows().all(|id| {
+                let state = self.connection.tcb(id).map(|tcb| tcb.state());
+                matches!(state, None | Some(State::TimeWait | State::Closed))
+            })
+    }
+
+    pub(crate) fn info(&self, id: FlowId, opened: Instant) -> FlowInfo {
+        let info = self.connection.info();
+        FlowInfo {
+            id,
+            protocol: Protocol::Mptcp(MptcpInfo {
+                version: info.version,
+                local_token: info.local_token,
+                remote_token: info.remote_token,
+                checksum: info.checksum,
+                fallback: info.fallback.is_some(),
+            }),
+            state: info.state.into(),
+            local: self.initial.local,
+            remote: self.initial.remote,
+            opened,
+            bytes_sent: info.counters.bytes_acked,
+            bytes_received: info.counters.bytes_in,
+            send_queue: info.unacked as usize,
+            recv_queue: info.unread as usize,
+            subflows: info.subflows.iter().map(SubflowInfo::from).collect(),
+        }
+    }
+}
+
+impl From<&anabranch_mptcp::SubflowInfo> for SubflowInfo {
+    fn from(info: &anabranch_mptcp::SubflowInfo) -> Self {
+        SubflowInfo {
+            id: SubflowId(info.id.0),
+            local: info.path.local,
+            remote: info.path.remote,
+            state: info.state.into(),
+            backup: info.backup,
+            srtt: info.srtt.unwrap_or_default(),
+            rttvar: info.rttvar.unwrap_or_default(),
+            cwnd: info.cwnd,
+            ssthresh: info.ssthresh,
+            mss: info.mss.min(u32::from(u16::MAX)) as u16,
+            in_flight: info.in_flight,
+            bytes_sent: info.stats.bytes_out,
+            bytes_received: info.stats.bytes_in,
+            retransmissions: info.stats.retransmits,
+        }
+    }
+}
+
+impl From<Path> for Tuple {
+    fn from(path: Path) -> Tuple {
+        Tuple::new(path.local, path.remote)
+    }
+}
+
+impl From<Tuple> for Path {
+    fn from(tuple: Tuple) -> Path {
+        Path {
+            local: tuple.local,
+            remote: tuple.remote,
+        }
+    }
+}
+
+impl From<anabranch_mptcp::CloseReason> for CloseReason {
+    fn from(reason: anabranch_mptcp::CloseReason) -> Self {
+        use anabranch_mptcp::CloseReason as Mptcp;
+        match reason {
+            Mptcp::Finished => CloseReason::Finished,
+            Mptcp::Tcp(close) => close.into(),
+            Mptcp::FastClose => CloseReason::Reset,
+            Mptcp::Aborted | Mptcp::Protocol => CloseReason::Aborted,
+            Mptcp::NoSubflow | Mptcp::CloseTimeout => CloseReason::TimedOut,
+        }
+    }
+}

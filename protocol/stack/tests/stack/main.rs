@@ -1,0 +1,10 @@
+//! Two hosts, packet by packet, in virtual time; each file is one topic.
+
+mod determinism;
+mod hostile;
+mod idle;
+mod limits;
+mod pair;
+mod strangers;
+mod tcp;
+mod time_wait;
