@@ -206,10 +206,18 @@ fn set_patience(stream: &TcpStream, patience: Duration) -> io::Result<()> {
 }
 
 fn both(mut writer: Writer<'_>, mut reader: Reader<'_>, pause: Duration) -> io::Result<Outcome> {
+    let stream = reader.stream;
+    // One error ends both: whoever waits for the other direction learns it at once.
+    let ending = |result: io::Result<Seen>| {
+        result.inspect_err(|_| {
+            // It may be closed already, which is as good.
+            let _ = stream.shutdown(Shutdown::Both);
+        })
+    };
     thread::scope(|scope| {
-        let sent = scope.spawn(move || writer.run());
+        let sent = scope.spawn(move || ending(writer.run()));
         thread::sleep(pause);
-        let received = reader.run();
+        let received = ending(reader.run());
         let sent = sent.join().expect("the writer does not panic");
         Ok(Outcome {
             sent: sent?,

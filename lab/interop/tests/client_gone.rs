@@ -8,6 +8,7 @@ use anabranch_interop::exchange::Plan;
 use anabranch_interop::require;
 use anabranch_interop::scene::{MIB, PATIENCE, Scene};
 use anabranch_interop::socket::{self, Protocol};
+use anabranch_kernel::sysctl;
 
 /// The server has forgotten every connection.
 fn assert_nothing_left(scene: &Scene) {
@@ -30,6 +31,12 @@ fn a_killed_client() {
         return;
     }
     let scene = Scene::joined(2).unwrap();
+    // What Linux still keeps of a connection whose process is gone, it resets after this time.
+    scene
+        .topology
+        .client
+        .run(|| sysctl::write("net/mptcp/close_timeout", "1"))
+        .unwrap();
     let endless = (1u64 << 40).to_string();
     let to = scene.v4(0).to_string();
     let mut client = scene.topology.client.run(|| {
