@@ -8,6 +8,7 @@ use clap::{Parser, Subcommand};
 
 use crate::serve::ServeArgs;
 use crate::ss::SsArgs;
+use crate::r#try::TryArgs;
 
 /// The command did what was asked.
 pub const EXIT_OK: u8 = 0;
@@ -36,6 +37,7 @@ struct Cli {
 enum Command {
     Serve(ServeArgs),
     Ss(SsArgs),
+    Try(TryArgs),
 }
 
 /// Why a command ended without doing what was asked.
@@ -56,6 +58,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let result = match cli.command {
         Command::Serve(args) => crate::serve::run(args),
         Command::Ss(args) => crate::ss::run(&args),
+        Command::Try(args) => crate::r#try::run(args),
     };
     match result {
         Ok(()) => ExitCode::from(EXIT_OK),

@@ -1,6 +1,6 @@
 //! The `anabranch` command: Multipath TCP for any TCP service, outside the kernel.
 //!
-//! Each command is a module: [`serve`] and [`ss`]. [`control`] is what the two say to each other;
+//! Each command is a module: [`serve`], [`ss`] and [`try`](mod@try). [`control`] is what the two say to each other;
 //! [`cli`] reads the command line.
 #![forbid(unsafe_code)]
 
@@ -9,3 +9,4 @@ pub mod control;
 pub mod log;
 pub mod serve;
 pub mod ss;
+pub mod r#try;

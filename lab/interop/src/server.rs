@@ -3,7 +3,7 @@
 use std::io::{self, BufRead, BufReader};
 use std::net::SocketAddr;
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -21,6 +21,7 @@ const START: Duration = Duration::from_secs(20);
 /// A running `anabranch serve`. Dropping it kills it; its log is printed if a test failed.
 #[derive(Debug)]
 pub struct Anabranch {
+    program: PathBuf,
     child: Child,
     arguments: Vec<String>,
     control: PathBuf,
@@ -28,9 +29,20 @@ pub struct Anabranch {
 }
 
 impl Anabranch {
-    /// Starts it on `host`, serving `port` of every address in front of the service `to`, and
-    /// waits until it serves.
+    /// Starts the program built with these tests on `host`, serving `port` of every address in
+    /// front of the service `to`, and waits until it serves.
     pub fn start(host: &Host, port: u16, to: SocketAddr, arguments: &[String]) -> io::Result<Self> {
+        Self::start_program(program()?, host, port, to, arguments)
+    }
+
+    /// The same with a given program.
+    pub fn start_program(
+        program: PathBuf,
+        host: &Host,
+        port: u16,
+        to: SocketAddr,
+        arguments: &[String],
+    ) -> io::Result<Self> {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let name = format!("anabranch-{}-{number}.sock", std::process::id());
@@ -47,8 +59,9 @@ impl Anabranch {
         all.extend(["--control".to_owned(), control.display().to_string()]);
         all.extend_from_slice(arguments);
         let log = Arc::new(Mutex::new(String::new()));
-        let child = spawn(host, &all, &log)?;
+        let child = spawn(&program, host, &all, &log)?;
         let mut server = Self {
+            program,
             child,
             arguments: all,
             control,
@@ -60,13 +73,13 @@ impl Anabranch {
 
     /// Starts it once more, with the same arguments, after it ended.
     pub fn start_again(&mut self, host: &Host) -> io::Result<()> {
-        self.child = spawn(host, &self.arguments, &self.log)?;
+        self.child = spawn(&self.program, host, &self.arguments, &self.log)?;
         self.wait_until_it_serves()
     }
 
     /// What `anabranch ss --json` prints.
     pub fn connections(&self) -> io::Result<String> {
-        let output = Command::new(program()?)
+        let output = Command::new(&self.program)
             .args(["ss", "--json", "--control"])
             .arg(&self.control)
             .output()?;
@@ -153,8 +166,13 @@ impl Drop for Anabranch {
     }
 }
 
-fn spawn(host: &Host, arguments: &[String], log: &Arc<Mutex<String>>) -> io::Result<Child> {
-    let mut command = Command::new(program()?);
+fn spawn(
+    program: &Path,
+    host: &Host,
+    arguments: &[String],
+    log: &Arc<Mutex<String>>,
+) -> io::Result<Child> {
+    let mut command = Command::new(program);
     command
         .args(arguments)
         .stdin(Stdio::null())

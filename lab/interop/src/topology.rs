@@ -13,6 +13,10 @@ use crate::host::Host;
 /// Prefix lengths of a link's subnets.
 const PREFIX: (u8, u8) = (24, 64);
 
+/// Bytes that a link with a rate sends at once: a super-frame with its headers, which would be
+/// cut to pieces otherwise.
+const BURST: u32 = 68 << 10;
+
 /// How long a packet may wait for its turn on a link with a rate, in milliseconds.
 const QUEUE_MS: u64 = 50;
 
@@ -126,15 +130,14 @@ impl Topology {
         self.configure(side, link)
     }
 
-    /// Limits what either side sends over a link, in Mbit/s.
-    pub fn set_rate(&self, link: usize, mbit: u32) -> io::Result<()> {
+    /// Limits what either side sends over a link, in bits per second.
+    pub fn set_rate(&self, link: usize, rate: u64) -> io::Result<()> {
         let name = self.interface(link);
-        let rate = u64::from(mbit) * 1_000_000;
         let limit = u32::try_from(rate / 8 * QUEUE_MS / 1000).unwrap_or(u32::MAX);
         let bucket = TokenBucket {
             rate,
-            burst: 64 << 10,
-            limit: limit.max(128 << 10),
+            burst: BURST,
+            limit: limit.max(4 * BURST),
         };
         for side in [Side::Client, Side::Server] {
             self.on(side, || Netlink::open()?.set_rate(&name, bucket))?;

@@ -9,14 +9,14 @@ use anabranch_interop::scene::{MIB, Scene, Service, Transfer, alone};
 use anabranch_interop::topology::{Endpoint, Side};
 
 /// Slow enough that a fault in the middle is one.
-const MBIT: u32 = 200;
+const RATE: u64 = 200_000_000;
 
 /// Linux takes about 0.4 s on such a path; seconds would be a path taken for alive.
 const STALL_MAX: Duration = Duration::from_secs(5);
 
 fn slow_scene() -> Scene {
     let scene = Scene::joined(2).unwrap();
-    (0..2).for_each(|link| scene.topology.set_rate(link, MBIT).unwrap());
+    (0..2).for_each(|link| scene.topology.set_rate(link, RATE).unwrap());
     scene
 }
 
@@ -117,7 +117,7 @@ fn a_backup_link_carries_data_only_when_the_other_fails() {
     }
     let _alone = alone();
     let scene = Scene::new(2, Service::under_test()).unwrap();
-    (0..2).for_each(|link| scene.topology.set_rate(link, MBIT).unwrap());
+    (0..2).for_each(|link| scene.topology.set_rate(link, RATE).unwrap());
     let second = scene.topology.v4(Side::Client, 1);
     scene
         .topology

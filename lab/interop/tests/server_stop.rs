@@ -22,7 +22,7 @@ fn scene() -> (Snapshot, Scene) {
         .client
         .run(|| anabranch_kernel::sysctl::write("net/mptcp/close_timeout", "1"))
         .unwrap();
-    (0..2).for_each(|link| topology.set_rate(link, 200).unwrap());
+    (0..2).for_each(|link| topology.set_rate(link, 200_000_000).unwrap());
     let before = topology.server.run(Snapshot::take).unwrap();
     (before, Scene::on(topology, Service::anabranch()).unwrap())
 }
