@@ -31,8 +31,9 @@ impl Closing {
         self.reason.is_some()
     }
 
-    pub(crate) fn established(&mut self) {
-        self.established = true;
+    /// `false`: it was before.
+    fn establish(&mut self) -> bool {
+        !std::mem::replace(&mut self.established, true)
     }
 
     pub(crate) fn was_established(&self) -> bool {
@@ -61,6 +62,14 @@ impl Connection {
     pub fn abort(&mut self, now: Instant) {
         self.end(CloseReason::Aborted);
         self.update(now);
+    }
+
+    /// A subflow is established; the first one makes the connection so. That may be a join, if
+    /// the initial subflow's last segment of the handshake was lost.
+    pub(crate) fn established(&mut self) {
+        if self.closing.establish() {
+            self.events.push(Event::Established);
+        }
     }
 
     /// Whether the connection has ended and no subflow is left: it can be dropped.

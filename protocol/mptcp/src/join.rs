@@ -179,6 +179,7 @@ impl Connection {
 
     /// A subflow is ready for data.
     pub(crate) fn on_joined(&mut self, i: usize) {
+        self.established();
         self.events.push(Event::SubflowUp(self.paths.list[i].id));
         self.rescue();
     }

@@ -149,8 +149,7 @@ impl Connection {
                         self.plain_from_start(now, FallbackReason::SynAck);
                     }
                 }
-                self.closing.established();
-                self.events.push(crate::Event::Established);
+                self.established();
             }
             Phase::JoinActive { nonces } => self.on_join_syn_ack(now, i, nonces, incoming),
             Phase::Joined => {

@@ -1,5 +1,6 @@
 //! Multipath TCP, scenario in, packets and bytes out; each topic a file.
 
 mod known_answers;
+mod seeds;
 mod transfer;
 mod world;

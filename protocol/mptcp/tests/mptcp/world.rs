@@ -67,7 +67,7 @@ pub(crate) struct Link {
     pub(crate) up: bool,
     /// Super-frames arrive whole, as with receive offload.
     pub(crate) offload: bool,
-    busy: [Instant; 2],
+    pub(crate) busy: [Instant; 2],
 }
 
 impl Default for Link {
