@@ -3,6 +3,7 @@
 
 use crate::world::{Link, Rng, Side, World, pattern};
 use anabranch_mptcp::{CloseReason, Config, SubflowId};
+use anabranch_tcp::config::Keepalive;
 use anabranch_wire::mptcp::ResetReason;
 use bytes::Bytes;
 use std::time::Duration;
@@ -47,6 +48,9 @@ fn config(rng: &mut Rng) -> Config {
     config.tcp.nagle = rng.chance(0.5);
     config.tcp.timestamps = rng.chance(0.9);
     config.tcp.sack = rng.chance(0.9);
+    // A lost RST leaves half a subflow, which only a probe finds.
+    let (time, interval) = (Duration::from_secs(3), Duration::from_secs(1));
+    config.tcp.keepalive = Some(Keepalive { time, interval, probes: 5 });
     config
 }
 
