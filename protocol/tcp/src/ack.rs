@@ -183,17 +183,14 @@ impl Tcb {
         if phase != Phase::Open && una >= self.recovery.point {
             self.recovered();
         }
-        match self.recovery.phase {
-            Phase::Open if !self.recovery.board.lost().is_empty() => self.enter_recovery(now),
-            Phase::Recovery => {
-                let safe = news.acked > 0 && newly_lost == 0;
-                let (pipe, mss) = (self.recovery.pipe(), self.mss());
-                let ssthresh = self.cc.ssthresh();
-                self.recovery
-                    .prr
-                    .on_ack(news.delivered, pipe, ssthresh, mss, safe);
-            }
-            Phase::Open | Phase::Loss => {}
+        if self.recovery.phase == Phase::Open && !self.recovery.board.lost().is_empty() {
+            self.enter_recovery(now);
+        }
+        if self.recovery.phase == Phase::Recovery {
+            let safe = news.acked > 0 && newly_lost == 0;
+            let (pipe, mss, ssthresh) = (self.recovery.pipe(), self.mss(), self.cc.ssthresh());
+            let prr = &mut self.recovery.prr;
+            prr.on_ack(news.delivered, pipe, ssthresh, mss, safe);
         }
         if news.acked > 0 && phase != Phase::Recovery && self.recovery.phase != Phase::Recovery {
             self.grow(now, news);
@@ -331,11 +328,12 @@ impl Tcb {
             Phase::Recovery => advanced && una < recovery.point,
             Phase::Loss => false,
         };
-        if lost {
-            recovery.board.mark_lost(una, nxt.min(una + mss))
-        } else {
-            0
+        if !lost {
+            return 0;
         }
+        // RFC 6582 §3.2 step 3: it goes at once.
+        recovery.force = true;
+        recovery.board.mark_lost(una, nxt.min(una + mss))
     }
 
     /// A loss was found (RFC 6675 §5 step 4): one reduction until all that is outstanding now is
@@ -355,17 +353,15 @@ impl Tcb {
         self.arm_loss_timer(now);
     }
 
-    /// What is outstanding was marked lost though not by congestion: as a recovery without a
-    /// reduction.
+    /// What is outstanding was marked lost though not by congestion: it goes again as after a
+    /// timeout, but with the window as it is.
     pub(crate) fn resend_after_path_change(&mut self, now: Instant) {
         let recovery = &mut self.recovery;
         if recovery.phase == Phase::Open {
-            recovery.phase = Phase::Recovery;
+            recovery.phase = Phase::Loss;
             recovery.point = self.snd.nxt;
-            recovery.prr = Prr::start(self.snd.nxt - self.snd.una, recovery.pipe());
             recovery.undo = Default::default();
         }
-        recovery.force = true;
         recovery.tail = None;
         self.arm_loss_timer(now);
     }

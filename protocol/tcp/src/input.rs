@@ -101,10 +101,6 @@ impl Tcb {
         } else {
             self.challenge(now);
         }
-        if self.state == State::TimeWait && segment.flags.has(Flags::FIN) {
-            // The peer's FIN again: our last ACK was lost (RFC 9293 §3.10.7.4).
-            self.timers.set(Timer::Linger, now + self.config.time_wait);
-        }
         false
     }
 
@@ -189,6 +185,10 @@ impl Tcb {
             };
         }
         let had_fin = self.rcv.fin_received();
+        if self.state == State::TimeWait && fin {
+            // The peer's FIN again: our last ACK was lost (RFC 9293 §3.10.7.4, eighth).
+            self.timers.set(Timer::Linger, now + self.config.time_wait);
+        }
         let arrival = self.rcv.arrive(start, segment);
         let bytes: u32 = arrival.new.iter().map(|r| r.end - r.start).sum();
         if bytes > 0 && self.pending.orphan {

@@ -284,7 +284,9 @@ impl Tcb {
         self.stats.bytes_retransmitted += payload;
         self.stats.retransmits += (end - start).div_ceil(u64::from(self.mss()));
         self.recovery.board.sent_again(start, end, now);
-        self.recovery.rack.sent_again(start, end, now);
+        if self.agreed.sack {
+            self.recovery.rack.sent_again(start, end, now);
+        }
         if kind == Kind::Retransmit {
             let tsval = self.stamps.on.then(|| self.stamps.val(now));
             let undo = &mut self.recovery.undo;

@@ -138,9 +138,9 @@ impl Recv {
 
     /// Remember a part that was received before, for DSACK.
     fn note_duplicate(&mut self, start: i64, end: i64, arrival: &mut Arrival) {
-        if start < end && start < self.nxt as i64 {
+        if start < end && end > 0 && start < self.nxt as i64 {
             arrival.irregular = true;
-            self.dsack = Some((start.max(1) as u64, (end as u64).min(self.nxt)));
+            self.dsack = Some((start.max(0) as u64, (end.max(0) as u64).min(self.nxt)));
             return;
         }
         let (start, end) = (start as u64, end as u64);

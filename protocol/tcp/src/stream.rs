@@ -88,8 +88,9 @@ pub struct Stream {
     events: Events,
     /// A write was cut short.
     wants_room: bool,
-    /// The handshake is complete.
+    /// [`Event::Established`] and [`Event::PeerFin`] were told.
     opened: bool,
+    finished: bool,
 }
 
 /// Events not yet polled.
@@ -149,6 +150,7 @@ impl Stream {
             events: Events::default(),
             wants_room: false,
             opened: false,
+            finished: false,
         }
     }
 
@@ -224,20 +226,16 @@ impl Stream {
             self.opened = true;
             self.events.established = true;
         }
+        if !self.finished && self.tcb.peer_fin() {
+            self.finished = true;
+            self.events.peer_fin = true;
+            self.events.readable = true;
+        }
         match change {
-            Change::None | Change::Established => {}
-            Change::PeerFin => self.peer_finished(),
-            Change::Closed => {
-                self.peer_finished();
-                self.end(Event::Closed);
-            }
+            Change::None | Change::Established | Change::PeerFin => {}
+            Change::Closed => self.end(Event::Closed),
             Change::Aborted(why) => self.end(Event::Aborted(why)),
         }
-    }
-
-    fn peer_finished(&mut self) {
-        self.events.peer_fin = true;
-        self.events.readable = true;
     }
 
     /// The next segment to send with its payload, or `None`.

@@ -2,4 +2,15 @@
 
 mod harness;
 
+mod acks;
+mod attacks;
+mod close;
+mod handshake;
+mod icmp;
+mod keepalive;
 mod lossy;
+mod nagle;
+mod paws;
+mod recovery;
+mod timeout;
+mod window;

@@ -2,3 +2,4 @@
 
 pub(crate) mod pair;
 pub(crate) mod rng;
+pub(crate) mod script;
