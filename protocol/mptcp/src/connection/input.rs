@@ -198,6 +198,10 @@ impl Connection {
             self.handshake.confirmed = true;
             self.on_data_ack(now, dss, receipt);
         }
+        if let (Some(_), Some(window)) = (incoming.capable, receipt.peer_wnd) {
+            // MP_CAPABLE says as much as a DATA_ACK of nothing.
+            self.tx.allow(0, u64::from(window));
+        }
         self.subflow_acked(i, receipt.snd_una);
         if self.must_fall_back(i, receipt, incoming) {
             self.fall_back_from_start(now, i, FallbackReason::NoDataAck);

@@ -1,6 +1,8 @@
 //! Multipath TCP, scenario in, packets and bytes out; each topic a file.
 
 mod known_answers;
+mod mappings;
+mod script;
 mod seeds;
 mod transfer;
 mod world;

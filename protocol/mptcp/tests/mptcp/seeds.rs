@@ -23,7 +23,13 @@ fn seeds() -> std::ops::Range<u64> {
 /// A link with random faults.
 fn link(rng: &mut Rng) -> Link {
     let bad = rng.chance(0.5);
-    let mut fault = |p: f64| if bad { p * rng.below(100) as f64 / 100.0 } else { 0.0 };
+    let mut fault = |p: f64| {
+        if bad {
+            p * rng.below(100) as f64 / 100.0
+        } else {
+            0.0
+        }
+    };
     let (loss, duplicate) = (fault(0.08), fault(0.05));
     Link {
         delay: Duration::from_micros(200 + rng.below(60_000)),
@@ -50,14 +56,22 @@ fn config(rng: &mut Rng) -> Config {
     config.tcp.sack = rng.chance(0.9);
     // A lost RST leaves half a subflow, which only a probe finds.
     let (time, interval) = (Duration::from_secs(3), Duration::from_secs(1));
-    config.tcp.keepalive = Some(Keepalive { time, interval, probes: 5 });
+    config.tcp.keepalive = Some(Keepalive {
+        time,
+        interval,
+        probes: 5,
+    });
     config
 }
 
 /// One disturbance of a scene in progress; whether it reset something.
 fn disturb(world: &mut World, rng: &mut Rng, port: &mut u16) -> bool {
     let links = world.links.len() as u64;
-    let side = if rng.chance(0.5) { Side::Client } else { Side::Server };
+    let side = if rng.chance(0.5) {
+        Side::Client
+    } else {
+        Side::Server
+    };
     let ids: Vec<SubflowId> = world.host(side).conn().subflows().collect();
     let any = (!ids.is_empty()).then(|| ids[rng.below(ids.len() as u64) as usize]);
     match rng.below(8) {
@@ -100,8 +114,14 @@ fn finished(world: &mut World) -> bool {
 
 /// The delivered prefix is right at every moment.
 fn check_prefix(seed: u64, world: &World, up: &Bytes, down: &Bytes) {
-    assert!(up.starts_with(&world.server.received), "seed {seed}: upward bytes differ");
-    assert!(down.starts_with(&world.client.received), "seed {seed}: downward bytes differ");
+    assert!(
+        up.starts_with(&world.server.received),
+        "seed {seed}: upward bytes differ"
+    );
+    assert!(
+        down.starts_with(&world.client.received),
+        "seed {seed}: downward bytes differ"
+    );
 }
 
 fn scene(seed: u64) {
@@ -138,22 +158,37 @@ fn scene(seed: u64) {
             break;
         }
         let usable = |i: anabranch_mptcp::Info| {
-            i.subflows.iter().any(|s| s.state == anabranch_tcp::State::Established)
+            i.subflows
+                .iter()
+                .any(|s| s.state == anabranch_tcp::State::Established)
         };
         if world.client.conn().is_multipath() && !usable(world.client.info()) {
             port += 1;
             world.join_from(0, port, false);
         }
     }
-    assert!(world.server.received == up, "seed {seed}: upward, {}", world.describe());
-    assert!(world.client.received == down, "seed {seed}: downward, {}", world.describe());
+    assert!(
+        world.server.received == up,
+        "seed {seed}: upward, {}",
+        world.describe()
+    );
+    assert!(
+        world.client.received == down,
+        "seed {seed}: downward, {}",
+        world.describe()
+    );
     // When the last subflow is reset just as one side finishes, the other cannot learn that it may
     // finish too: it gives up in the end. Somebody finishes in any case.
     let ends = [Side::Client, Side::Server].map(|side| world.host(side).conn().closed());
     let certain = ends.contains(&Some(CloseReason::Finished));
     assert!(certain, "seed {seed}: {ends:?}, {}", world.describe());
     if !resets {
-        assert_eq!(ends, [Some(CloseReason::Finished); 2], "seed {seed}: {}", world.describe());
+        assert_eq!(
+            ends,
+            [Some(CloseReason::Finished); 2],
+            "seed {seed}: {}",
+            world.describe()
+        );
     }
 }
 
