@@ -1,5 +1,8 @@
 //! Multipath TCP, scenario in, packets and bytes out; each topic a file.
 
+mod fallback;
+mod handshake;
+mod joins;
 mod known_answers;
 mod mappings;
 mod script;
