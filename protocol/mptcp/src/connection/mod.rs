@@ -432,6 +432,11 @@ impl Connection {
         }
     }
 
+    /// Bytes taken from the application and not given to a subflow yet: more follows what is sent.
+    pub fn unassigned(&self) -> u64 {
+        self.tx.unassigned()
+    }
+
     /// Bytes that can be read now.
     pub fn readable(&self) -> u64 {
         self.rx.readable()
