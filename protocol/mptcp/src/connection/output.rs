@@ -125,6 +125,7 @@ impl Connection {
             while self.assign_again(now) {}
         }
         while self.assign_new(now) {}
+        self.speak_last();
         self.note_blocked();
     }
 
@@ -139,6 +140,17 @@ impl Connection {
             .is_some_and(|s| s.tcb.is_synchronized());
         if waiting && open && self.handshake.role == Role::Acceptor {
             self.fall_back_from_start(now, 0, FallbackReason::ThirdAck);
+        }
+    }
+
+    /// No data is left to take the DATA_FIN along: an ACK does.
+    fn speak_last(&mut self) {
+        if self.mode == Mode::Multipath
+            && self.tx.fin() == Fin::Wanted
+            && self.tx.fin_due()
+            && let Some(id) = self.paths.best()
+        {
+            self.request_ack(id);
         }
     }
 
@@ -219,7 +231,9 @@ impl Connection {
     fn candidate(&self, s: &Subflow, again: bool, queued: u64) -> Candidate {
         let room = s.tcb.room();
         let enough = if again {
-            room >= queued.min(2 * u64::from(s.tcb.mss()))
+            // Idle with a window of one segment is as good as it gets after a timeout.
+            let idle = s.tcb.in_flight() + s.tcb.unsent() == 0;
+            room >= queued.min(2 * u64::from(s.tcb.mss())) || (idle && room > 0)
         } else {
             self.tx.fit(&self.fit_of(s)).is_some()
         };
