@@ -37,7 +37,8 @@ pub struct Config {
 /// Bounds of a stack.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// Bytes for all buffers together. When they are taken, new connections are refused.
+    /// Bytes for all buffers together. When seven eighths are taken, new connections are refused;
+    /// when all are, payload is dropped but for what continues a stream, up to a quarter more.
     pub memory: usize,
     /// Bytes of received and not yet read data per connection, out-of-order data included.
     pub recv_buffer: usize,

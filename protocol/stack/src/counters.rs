@@ -68,6 +68,8 @@ counters! {
     TcpExtTCPReqQFullDrop,
     /// SYNs dropped because memory or the number of connections was at its limit.
     TcpExtTCPBacklogDrop,
+    /// Segments with payload dropped because memory was at its limit.
+    TcpExtTCPRcvQDrop,
     /// Connections that went through TIME-WAIT.
     TcpExtTW,
     /// TIME-WAIT ended early by a new SYN (RFC 6191).

@@ -8,6 +8,7 @@ use crate::listener::Full;
 use crate::multipath::Wish;
 use crate::stack::Stack;
 use crate::time_wait::Verdict;
+use anabranch_mptcp::SubflowId;
 use anabranch_tcp::{Instant, Segment, Stream};
 use anabranch_wire::frame::Frame;
 use anabranch_wire::ip::{IpPacket, protocol};
@@ -66,9 +67,14 @@ impl Stack {
         let Some(handle) = self.flows.handle(target.index) else {
             return;
         };
+        let limits = (self.config.limits.memory, self.budget.used());
         let Some(slot) = self.flows.get_mut(handle) else {
             return;
         };
+        if !has_room(limits, &slot.flow, target.subflow, &arrival.segment) {
+            self.counters.inc(Counter::TcpExtTCPRcvQDrop);
+            return;
+        }
         match &mut slot.flow {
             Flow::Tcp(plain) => {
                 plain
@@ -182,6 +188,22 @@ impl Stack {
             _ => iss,
         }
     }
+}
+
+/// Whether there is memory for a segment's payload. Windows promise more than there is, and what
+/// was promised need not be kept: a segment dropped here will be sent again. What continues a
+/// stream, so that it can be read and freed, may take a quarter more.
+fn has_room((limit, used): (usize, usize), flow: &Flow, subflow: u32, segment: &Segment) -> bool {
+    let wanted = used.saturating_add(segment.len as usize);
+    if segment.len == 0 || wanted <= limit {
+        return true;
+    }
+    let tcb = match flow {
+        Flow::Tcp(plain) => Some(plain.stream.tcb()),
+        Flow::Mptcp(multi) => multi.connection.tcb(SubflowId(subflow)),
+    };
+    let expected = tcb.and_then(|tcb| Some(tcb.irs()? + 1 + tcb.rcv_nxt() as u32));
+    wanted <= limit + limit / 4 && expected.is_some_and(|expected| segment.seq.le(expected))
 }
 
 impl Arrival {

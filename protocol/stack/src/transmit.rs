@@ -50,10 +50,14 @@ impl Stack {
                     self.assemble(&tuple, &emit, &[], payload)
                 }
                 Flow::Mptcp(multi) => {
-                    let outgoing = multi.connection.poll_transmit(now)?;
+                    let mut outgoing = multi.connection.poll_transmit(now)?;
+                    // Every mapping is the end of what its subflow has. PSH on super-frames that
+                    // others follow would have them delivered out of order by receive offload.
+                    if multi.connection.unassigned() > 0 {
+                        outgoing.emit.flags = outgoing.emit.flags.without(Flags::PSH);
+                    }
                     // A subflow goes only in a later poll than that of its last segment.
-                    let path = multi.connection.path(outgoing.subflow)?;
-                    let tuple = path.into();
+                    let tuple = multi.connection.path(outgoing.subflow)?.into();
                     self.assemble(&tuple, &outgoing.emit, &outgoing.mptcp, outgoing.payload)
                 }
             };

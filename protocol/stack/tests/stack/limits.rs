@@ -81,6 +81,42 @@ fn over_the_memory_budget_new_connections_wait_and_established_ones_go_on() {
 }
 
 #[test]
+fn promised_windows_do_not_break_the_budget_and_no_byte_is_lost() {
+    const MEMORY: usize = 1 << 20;
+    let limits = Limits {
+        memory: MEMORY,
+        ..Limits::default()
+    };
+    let mut pair = Pair::new(Config::default(), limited(limits));
+    let listener = pair.listen();
+    let flows: Vec<_> = (0..20)
+        .map(|i| {
+            let mptcp = i % 2 == 1;
+            pair.connect(listener, addr("10.0.0.1:0"), addr("10.0.0.2:80"), mptcp)
+        })
+        .collect();
+    let data = pattern(400_000);
+    for (client, _) in &flows {
+        assert_eq!(pair.a.send(pair.now, *client, data.clone()), Ok(data.len()));
+    }
+    // Nobody reads.
+    for _ in 0..100 {
+        pair.run(Duration::from_millis(100));
+        assert!(pair.b.memory() <= MEMORY + MEMORY / 4);
+    }
+    // Now they do.
+    let mut got = vec![Vec::new(); flows.len()];
+    pair.run_until("everything arrived", |pair| {
+        for ((_, server), got) in flows.iter().zip(&mut got) {
+            read(pair, (B, *server), got);
+        }
+        assert!(pair.b.memory() <= MEMORY + MEMORY / 4);
+        got.iter().all(|got| got.len() >= data.len())
+    });
+    assert!(got.iter().all(|got| got[..] == data[..]));
+}
+
+#[test]
 fn no_more_connections_than_configured() {
     let limits = Limits {
         flows: 5,

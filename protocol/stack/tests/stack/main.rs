@@ -3,7 +3,9 @@
 mod determinism;
 mod hostile;
 mod idle;
+mod joins;
 mod limits;
+mod mptcp;
 mod pair;
 mod strangers;
 mod tcp;

@@ -1,0 +1,254 @@
+//! Multipath TCP between two hosts.
+
+use crate::pair::*;
+use anabranch_stack::{
+    Announcement, CloseReason, Config, Counter, Event, FlowId, PathEvent, Protocol, Recv, State,
+    SubflowId,
+};
+use std::time::Duration;
+
+fn pair() -> Pair {
+    Pair::new(
+        Config {
+            gso_max: 65_000,
+            ..Config::default()
+        },
+        Config::default(),
+    )
+}
+
+/// Joins over further address pairs, and waits until both sides have them.
+fn join_all(pair: &mut Pair, client: FlowId, server: FlowId, more: &[(&str, &str)]) {
+    for (local, remote) in more {
+        pair.a
+            .join(pair.now, client, addr(local), addr(remote), false)
+            .expect("a join");
+    }
+    pair.run_until("all subflows are up", |pair| {
+        [(A, client), (B, server)].into_iter().all(|(side, id)| {
+            let info = pair.host(side).info(id).unwrap();
+            let up = info
+                .subflows
+                .iter()
+                .filter(|s| s.state == State::Established);
+            up.count() == 1 + more.len()
+        })
+    });
+}
+
+#[test]
+fn one_two_and_four_subflows_carry_both_ways() {
+    let more = [
+        ("10.0.1.1:0", "10.0.1.2:80"),
+        ("[fd00::1]:0", "[fd00::2]:80"),
+        ("10.0.3.1:0", "10.0.3.2:4711"),
+    ];
+    for joins in [0, 1, 3] {
+        let mut pair = pair();
+        let listener = pair.listen();
+        let (c, s) = pair.connect(listener, addr("10.0.0.1:0"), addr("10.0.0.2:80"), true);
+        join_all(&mut pair, c, s, &more[..joins]);
+        let data = pattern(5_000_000);
+        pair.transfer((A, c), (B, s), &data);
+        pair.transfer((B, s), (A, c), &data);
+        pair.run(Duration::from_secs(1));
+        for (side, id) in [(A, c), (B, s)] {
+            let info = pair.host(side).info(id).unwrap();
+            assert!(matches!(info.protocol, Protocol::Mptcp(m) if m.version == 1 && !m.fallback));
+            assert_eq!(
+                (info.bytes_sent, info.bytes_received),
+                (5_000_000, 5_000_000)
+            );
+            assert_eq!(info.subflows.len(), 1 + joins);
+            for subflow in info.subflows {
+                assert!(
+                    subflow.bytes_sent > 0,
+                    "{} of {} is idle",
+                    subflow.id,
+                    joins + 1
+                );
+                assert!(subflow.srtt >= 2 * DELAY);
+            }
+        }
+        assert_eq!(pair.count(B, Counter::MPTcpExtMPCapableSYNRX), 1);
+        assert_eq!(pair.count(B, Counter::MPTcpExtMPJoinSynRx), joins as u64);
+        assert_eq!(pair.count(B, Counter::MPTcpExtMPJoinAckRx), joins as u64);
+        assert_eq!(
+            pair.count(A, Counter::TcpOutRsts) + pair.count(B, Counter::TcpOutRsts),
+            0
+        );
+    }
+}
+
+#[test]
+fn an_orderly_close_leaves_nothing() {
+    let mut pair = pair();
+    let listener = pair.listen();
+    let (c, s) = pair.connect(listener, addr("10.0.0.1:0"), addr("10.0.0.2:80"), true);
+    join_all(&mut pair, c, s, &[("10.0.1.1:0", "10.0.1.2:80")]);
+    pair.transfer((A, c), (B, s), &pattern(100_000));
+    pair.a.shutdown(pair.now, c);
+    pair.run_until("the end arrives", |pair| pair.has(B, &Event::PeerFin(s)));
+    assert_eq!(pair.b.recv(pair.now, s, 1), Ok(Recv::Finished));
+    pair.transfer((B, s), (A, c), &pattern(100_000));
+    pair.b.release(pair.now, s);
+    pair.run_until("closed", |pair| {
+        pair.has(A, &Event::Closed(c, CloseReason::Finished))
+    });
+    assert_eq!(pair.a.recv(pair.now, c, 1), Ok(Recv::Finished));
+    pair.a.release(pair.now, c);
+    pair.run(Duration::from_secs(5));
+    assert_eq!(
+        pair.a.connections().count() + pair.b.connections().count(),
+        0
+    );
+    assert!(pair.a.time_waits() + pair.b.time_waits() > 0);
+    pair.run(Duration::from_secs(130));
+    assert_eq!(pair.a.time_waits() + pair.b.time_waits(), 0);
+    assert_eq!(pair.a.memory() + pair.b.memory(), 0);
+    assert_eq!((pair.a.deadline(), pair.b.deadline()), (None, None));
+}
+
+#[test]
+fn an_abort_ends_every_subflow_of_the_peer() {
+    let mut pair = pair();
+    let listener = pair.listen();
+    let (c, s) = pair.connect(listener, addr("10.0.0.1:0"), addr("10.0.0.2:80"), true);
+    join_all(&mut pair, c, s, &[("10.0.1.1:0", "10.0.1.2:80")]);
+    pair.a.abort(pair.now, c);
+    pair.run_until("reset", |pair| {
+        pair.has(B, &Event::Closed(s, CloseReason::Reset))
+    });
+    assert!(pair.count(A, Counter::MPTcpExtMPFastcloseTx) > 0);
+    assert!(pair.count(B, Counter::MPTcpExtMPFastcloseRx) > 0);
+    pair.a.release(pair.now, c);
+    pair.b.release(pair.now, s);
+    pair.run(Duration::from_secs(1));
+    assert_eq!(
+        pair.a.connections().count() + pair.b.connections().count(),
+        0
+    );
+}
+
+#[test]
+fn a_dead_path_is_left_and_the_bytes_arrive() {
+    let mut pair = pair();
+    let listener = pair.listen();
+    let (c, s) = pair.connect(listener, addr("10.0.0.1:0"), addr("10.0.0.2:80"), true);
+    join_all(&mut pair, c, s, &[("10.0.1.1:0", "10.0.1.2:80")]);
+    pair.transfer((A, c), (B, s), &pattern(1_000_000));
+    // The first path goes dark.
+    pair.filter = Some(Box::new(|_, transmit| {
+        let network = transmit.header[14];
+        (network == 1).then_some(transmit)
+    }));
+    pair.transfer((A, c), (B, s), &pattern(3_000_000));
+    pair.transfer((B, s), (A, c), &pattern(3_000_000));
+}
+
+#[test]
+fn configured_addresses_are_announced_and_joined() {
+    let announced = Announcement {
+        id: 7,
+        addr: "10.0.1.2".parse().unwrap(),
+        port: None,
+    };
+    let config = Config {
+        announce: vec![announced],
+        ..Config::default()
+    };
+    let mut pair = Pair::new(Config::default(), config);
+    let listener = pair.listen();
+    let (c, s) = pair.connect(listener, addr("10.0.0.1:0"), addr("10.0.0.2:80"), true);
+    let event = PathEvent::Announced {
+        id: 7,
+        addr: addr("10.0.1.2:80"),
+    };
+    pair.run_until("announced", |pair| {
+        pair.has(A, &Event::Path(c, event.clone()))
+    });
+    join_all(&mut pair, c, s, &[("10.0.1.1:0", "10.0.1.2:80")]);
+    assert_eq!(pair.count(B, Counter::MPTcpExtAddAddrTx), 1);
+    assert_eq!(pair.count(A, Counter::MPTcpExtAddAddr), 1);
+    assert_eq!(pair.count(B, Counter::MPTcpExtEchoAdd), 1);
+
+    pair.b.withdraw(pair.now, s, &[7]).unwrap();
+    let gone = Event::Path(c, PathEvent::Withdrawn { id: 7 });
+    pair.run_until("withdrawn", |pair| pair.has(A, &gone));
+}
+
+#[test]
+fn a_backup_is_used_only_when_nothing_else_is() {
+    let mut pair = pair();
+    let listener = pair.listen();
+    let (c, s) = pair.connect(listener, addr("10.0.0.1:0"), addr("10.0.0.2:80"), true);
+    pair.a
+        .join(pair.now, c, addr("10.0.1.1:0"), addr("10.0.1.2:80"), true)
+        .unwrap();
+    let up = Event::Path(s, PathEvent::SubflowUp(SubflowId(1)));
+    pair.run_until("the backup is up", |pair| pair.has(B, &up));
+    pair.transfer((B, s), (A, c), &pattern(2_000_000));
+    let sent = |pair: &Pair| -> Vec<u64> {
+        pair.b
+            .info(s)
+            .unwrap()
+            .subflows
+            .iter()
+            .map(|subflow| subflow.bytes_sent)
+            .collect()
+    };
+    assert_eq!(sent(&pair)[1], 0);
+    assert_eq!(pair.count(B, Counter::MPTcpExtMPJoinSynBackupRx), 1);
+
+    pair.a.set_backup(pair.now, c, SubflowId(1), false).unwrap();
+    pair.run(Duration::from_millis(100));
+    assert_eq!(pair.count(B, Counter::MPTcpExtMPPrioRx), 1);
+    pair.transfer((B, s), (A, c), &pattern(2_000_000));
+    assert!(sent(&pair)[1] > 0);
+}
+
+#[test]
+fn options_removed_on_the_way_make_it_plain_tcp() {
+    // What is removed: everything, or everything behind the SYNs.
+    for (on_syns, counter) in [
+        (true, Counter::MPTcpExtMPCapableFallbackSYNACK),
+        (false, Counter::MPTcpExtMPCapableFallbackACK),
+    ] {
+        let mut pair = pair();
+        let listener = pair.listen();
+        pair.filter = Some(Box::new(move |_, mut transmit| {
+            let syn = transmit.header[usize::from(transmit.ip_len) + 13] & 2 != 0;
+            if syn == on_syns || !on_syns {
+                strip(&mut transmit, on_syns || !syn);
+            }
+            Some(transmit)
+        }));
+        let (c, s) = pair.connect(listener, addr("10.0.0.1:0"), addr("10.0.0.2:80"), true);
+        pair.transfer((A, c), (B, s), &pattern(300_000));
+        pair.transfer((B, s), (A, c), &pattern(300_000));
+        assert_eq!(pair.count(A, counter) + pair.count(B, counter), 1);
+        let late = pair
+            .a
+            .join(pair.now, c, addr("10.0.1.1:0"), addr("10.0.1.2:80"), false);
+        assert_eq!(late, Err(anabranch_stack::JoinError::NotMptcp));
+    }
+}
+
+/// Overwrites MPTCP options with padding, as middleboxes do.
+fn strip(transmit: &mut anabranch_wire::frame::Transmit, wanted: bool) {
+    if !wanted {
+        return;
+    }
+    let mut at = usize::from(transmit.ip_len) + 20;
+    while at < transmit.header.len() {
+        let len = match transmit.header[at] {
+            0 => return,
+            1 => 1,
+            _ => usize::from(transmit.header[at + 1]),
+        };
+        if transmit.header[at] == 30 {
+            transmit.header[at..at + len].fill(1);
+        }
+        at += len;
+    }
+}
