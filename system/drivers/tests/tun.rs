@@ -13,6 +13,7 @@ use anabranch_wire::frame::Transmit;
 use anabranch_wire::icmp;
 use anabranch_wire::ip::IpPacket;
 use common::endpoint::{Endpoint, receive_where};
+use common::poll::PATIENCE;
 use smallvec::SmallVec;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, TcpStream};
@@ -65,7 +66,9 @@ fn exchange(offload: Offload, to: &str) -> u16 {
     let to = (ip(to), 7000);
     std::thread::scope(|scope| {
         scope.spawn(move || {
-            let mut client = TcpStream::connect(to).unwrap();
+            let mut client = TcpStream::connect_timeout(&to.into(), PATIENCE).unwrap();
+            client.set_read_timeout(Some(PATIENCE)).unwrap();
+            client.set_write_timeout(Some(PATIENCE)).unwrap();
             client.write_all(&pattern(1_000_000)).unwrap();
             let mut answer = vec![0; 700_001];
             client.read_exact(&mut answer).unwrap();

@@ -4,10 +4,13 @@
 //! Everything acts upon the network namespace of the calling thread; [`Netns::run`] takes a closure
 //! into another. All calls block, none for longer than the kernel takes to answer.
 
+pub mod attach;
+pub mod capability;
 pub mod counters;
 mod error;
 mod generic;
 pub mod link;
+mod monitor;
 pub mod mptcp;
 mod netlink;
 pub mod netns;
@@ -16,8 +19,10 @@ pub mod route;
 pub mod rule;
 pub mod sysctl;
 
+pub use attach::{Attach, AttachConfig};
 pub use error::{Error, Result};
 pub use link::{Address, Link};
+pub use monitor::Monitor;
 pub use netlink::Netlink;
 pub use netns::Netns;
 pub use qdisc::TokenBucket;

@@ -8,8 +8,10 @@ use netlink_packet_route::link::{
     InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
 };
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage as Message};
+use std::io::ErrorKind;
 use std::net::IpAddr;
 use std::os::fd::AsRawFd;
+use std::time::{Duration, Instant};
 
 /// An interface.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -191,7 +193,8 @@ impl Netlink {
             .collect())
     }
 
-    /// Gives an interface an address; an IPv6 one is usable at once, without duplicate detection.
+    /// Gives an interface an address; an IPv6 one without duplicate detection, see
+    /// [`Netlink::settle`].
     ///
     /// # Errors
     /// [`Error::System`] with `EEXIST` if it has it already.
@@ -214,6 +217,33 @@ impl Netlink {
         let message = self.address_message(name, address, prefix)?;
         self.change(Message::DelAddress(message), 0)
             .map_err(|error| Error::net(format!("remove {address}/{prefix} from {name}"), error))
+    }
+
+    /// Waits until every IPv6 address of an interface that is up accepts packets: the kernel
+    /// completes them of its own time, also those without duplicate detection.
+    ///
+    /// # Errors
+    /// [`Error::System`] with `TimedOut` after five seconds.
+    pub fn settle(&self) -> Result<()> {
+        let patience = Duration::from_secs(5);
+        let started = Instant::now();
+        loop {
+            let links = self.links()?;
+            let is_up = |it: &Address| links.iter().any(|link| link.index == it.link && link.up);
+            let local = self.local_ipv6()?;
+            let addresses = self.addresses()?;
+            let mut global = addresses
+                .iter()
+                .filter(|it| it.global && it.address.is_ipv6());
+            let Some(missing) = global.find(|it| is_up(it) && !local.contains(&it.address)) else {
+                return Ok(());
+            };
+            if started.elapsed() > patience {
+                let what = format!("use {}", missing.address);
+                return Err(Error::net(what, ErrorKind::TimedOut.into()));
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 
     fn address_message(&self, name: &str, address: IpAddr, prefix: u8) -> Result<AddressMessage> {

@@ -82,6 +82,16 @@ impl Netns {
         Ok(Netns { file, name: None })
     }
 
+    /// Another descriptor of the same namespace; the name stays with this one.
+    ///
+    /// # Errors
+    /// [`Error::System`] if there are no descriptors left.
+    pub fn try_clone(&self) -> Result<Netns> {
+        let file = self.file.try_clone();
+        let file = file.map_err(|error| Error::sys("hold a network namespace", error))?;
+        Ok(Netns { file, name: None })
+    }
+
     /// The namespace's number, the same for every descriptor of it.
     ///
     /// # Errors

@@ -123,17 +123,39 @@ impl Netlink {
     pub fn routes(&self) -> Result<Vec<Route>> {
         let mut routes = Vec::new();
         for family in [AddressFamily::Inet, AddressFamily::Inet6] {
-            let mut message = RouteMessage::default();
-            message.header.address_family = family;
-            let answers = self
-                .dump(Message::GetRoute(message))
-                .map_err(|error| Error::net("list the routes", error))?;
-            routes.extend(answers.iter().filter_map(|answer| match answer {
-                Message::NewRoute(message) => decode(message),
-                _ => None,
-            }));
+            routes.extend(self.dump_routes(family)?.iter().filter_map(decode));
         }
         Ok(routes)
+    }
+
+    /// The IPv6 addresses that packets are accepted for.
+    pub(crate) fn local_ipv6(&self) -> Result<Vec<IpAddr>> {
+        let messages = self.dump_routes(AddressFamily::Inet6)?;
+        let local = messages
+            .iter()
+            .filter(|message| message.header.kind == RouteType::Local);
+        let destination = |message: &RouteMessage| {
+            message
+                .attributes
+                .iter()
+                .find_map(|attribute| match attribute {
+                    RouteAttribute::Destination(to) => ip(to),
+                    _ => None,
+                })
+        };
+        Ok(local.filter_map(destination).collect())
+    }
+
+    fn dump_routes(&self, family: AddressFamily) -> Result<Vec<RouteMessage>> {
+        let mut message = RouteMessage::default();
+        message.header.address_family = family;
+        let answers = self.dump(Message::GetRoute(message));
+        let answers = answers.map_err(|error| Error::net("list the routes", error))?;
+        let routes = answers.into_iter().filter_map(|answer| match answer {
+            Message::NewRoute(message) => Some(message),
+            _ => None,
+        });
+        Ok(routes.collect())
     }
 }
 
@@ -168,7 +190,7 @@ fn encode(route: &Route) -> RouteMessage {
     message
 }
 
-/// `None` for what is no unicast route.
+/// `None` for what is no unicast route, or has several next hops.
 fn decode(message: &RouteMessage) -> Option<Route> {
     let header = &message.header;
     // The kernel lists cached exceptions of IPv6 too; those are no one's routes.
@@ -187,6 +209,7 @@ fn decode(message: &RouteMessage) -> Option<Route> {
             RouteAttribute::Oif(link) => route.link = Some(*link),
             RouteAttribute::Priority(metric) => route.metric = *metric,
             RouteAttribute::Table(table) => route.table = *table,
+            RouteAttribute::MultiPath(_) | RouteAttribute::NhId(_) => return None,
             _ => {}
         }
     }

@@ -2,10 +2,12 @@
 
 use crate::route::Protocol;
 use crate::{Error, Netlink, Result};
-use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
+use netlink_packet_core::{DefaultNla, NLM_F_CREATE, NLM_F_EXCL, Nla};
 use netlink_packet_route::IpProtocol;
 use netlink_packet_route::route::RouteProtocol;
-use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleMessage, RulePortRange};
+use netlink_packet_route::rule::{
+    RuleAction, RuleAttribute, RuleFlags, RuleMessage, RulePortRange,
+};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage as Message};
 use std::fmt;
 use std::net::IpAddr;
@@ -184,7 +186,7 @@ fn decode(message: &RuleMessage) -> Rule {
     };
     let mut rule = Rule::new(header.family == AddressFamily::Inet, 0, action);
     let mut suppress = None;
-    rule.other_conditions = header.tos != 0;
+    rule.other_conditions = header.tos != 0 || header.flags.contains(RuleFlags::Invert);
     for attribute in &message.attributes {
         match attribute {
             RuleAttribute::Priority(preference) => rule.preference = *preference,
@@ -203,6 +205,7 @@ fn decode(message: &RuleMessage) -> Rule {
             RuleAttribute::SuppressPrefixLen(length) => suppress = Some(*length),
             RuleAttribute::Table(_) => {}
             RuleAttribute::SuppressIfGroup(u32::MAX) => {}
+            RuleAttribute::Other(other) if is_whole_port_mask(other) => {}
             _ => rule.other_conditions = true,
         }
     }
@@ -212,4 +215,14 @@ fn decode(message: &RuleMessage) -> Rule {
         _ => rule.other_conditions = true,
     }
     rule
+}
+
+/// The kernel says of a single port that all of its bits count (FRA_SPORT_MASK, FRA_DPORT_MASK).
+fn is_whole_port_mask(attribute: &DefaultNla) -> bool {
+    let mut value = [0; 2];
+    if !matches!(attribute.kind(), 28 | 29) || attribute.value_len() != value.len() {
+        return false;
+    }
+    attribute.emit_value(&mut value);
+    value == [0xff; 2]
 }

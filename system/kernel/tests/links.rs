@@ -1,6 +1,11 @@
 //! Links, addresses and routes between namespaces.
 
-mod common;
+#[macro_use]
+mod common {
+    #[macro_use]
+    mod root;
+    pub(crate) use root::root;
+}
 
 use anabranch_kernel::{Netlink, Netns, Result, Route, TokenBucket};
 use std::io::{Read, Write};

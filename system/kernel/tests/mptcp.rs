@@ -1,6 +1,11 @@
 //! The kernel's own path manager.
 
-mod common;
+#[macro_use]
+mod common {
+    #[macro_use]
+    mod root;
+    pub(crate) use root::root;
+}
 
 use anabranch_kernel::mptcp::{self, Endpoint, Flags, Limits, PathManager};
 use anabranch_kernel::{Netlink, Netns, sysctl};

@@ -1,6 +1,11 @@
 //! Namespaces: separate, named where asked, and gone afterwards.
 
-mod common;
+#[macro_use]
+mod common {
+    #[macro_use]
+    mod root;
+    pub(crate) use root::root;
+}
 
 use anabranch_kernel::{Error, Netlink, Netns, counters, sysctl};
 use std::net::{TcpStream, UdpSocket};

@@ -14,7 +14,6 @@ pub(crate) fn root(test: &str) -> bool {
 }
 
 /// Skips the test where namespaces cannot be made.
-#[macro_export]
 macro_rules! require_root {
     () => {
         if !common::root(std::any::type_name_of_val(&|| ())) {
