@@ -23,8 +23,8 @@ const EDGES: &[(&str, &[&str])] = &[
     ),
 ];
 
-/// The command may know everything.
-const APPS: &[&str] = &["anabranch"];
+/// The command and the benches may know everything.
+const APPS: &[&str] = &["anabranch", "anabranch-bench"];
 
 /// What a protocol crate may use from outside: memory, hashing, keys; nothing that does I/O, reads
 /// a clock or starts a thread.

@@ -1,0 +1,269 @@
+//! The ceiling: an endpoint that does as little as the peer's kernel lets it, over the same TUN
+//! device. It keeps no retransmission queue, no reassembly and no timers, believes every segment
+//! to be in order, and serves any number of single-subflow connections that lose nothing.
+
+use anabranch_drivers::{Driver, Tun};
+use anabranch_mptcp::keys::{self, Version};
+use anabranch_wire::Seq;
+use anabranch_wire::mptcp::{
+    Capable, CapableFlags, Dsn, Dss, DssMapping, MptcpOption, MptcpOptions,
+};
+use anabranch_wire::packet::{Build, Packet};
+use anabranch_wire::tcp::{Flags, Options, SegmentOptions, SynOptions, Timestamps};
+use bytes::Bytes;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use smallvec::SmallVec;
+use std::collections::HashMap;
+use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
+
+use crate::SOURCE;
+
+const KEY: u64 = 0x0123_4567_89ab_cdef;
+const SCALE: u8 = 14;
+/// Payload of a wire segment beside timestamps and a DSS with 64-bit numbers; 45 of them make the
+/// largest super-frame of whole segments.
+const MSS: u32 = 1500 - 40 - 12 - 28;
+const RUN: u32 = 45 * MSS;
+/// More in flight overruns the receive ring of a veth, and there is nobody to retransmit.
+const IN_FLIGHT: u32 = 24 * RUN;
+
+/// Reads what comes to any port, writes to who connects to [`SOURCE`], until the process is ended.
+pub(crate) fn serve(mut tun: Tun) -> io::Result<()> {
+    let mut endpoint = Endpoint {
+        connections: HashMap::new(),
+        zeroes: Bytes::from(vec![0; RUN as usize]),
+    };
+    let mut frames = Vec::with_capacity(64);
+    loop {
+        match tun.receive(&mut frames, 64) {
+            Ok(_) => {
+                for frame in frames.drain(..) {
+                    if let Ok(packet) = Packet::parse(&frame.data) {
+                        endpoint.receive(&packet, &mut tun)?;
+                    }
+                }
+            }
+            Err(e) if e.kind() == ErrorKind::WouldBlock => {
+                let fd = tun.fd().expect("a TUN device has a descriptor");
+                poll(&mut [PollFd::new(fd, PollFlags::POLLIN)], PollTimeout::NONE)?;
+            }
+            Err(e) => return Err(e),
+        }
+    }
+}
+
+struct Endpoint {
+    connections: HashMap<(SocketAddr, u16), Connection>,
+    zeroes: Bytes,
+}
+
+struct Connection {
+    local: SocketAddr,
+    remote: SocketAddr,
+    mptcp: bool,
+    timestamps: bool,
+    /// Payload bytes sent so far; the ISN is 0, the first payload byte 1.
+    sent: u32,
+    peer_acked: u32,
+    peer_window: u32,
+    peer_scale: u8,
+    rcv_nxt: Seq,
+    data_ack: u64,
+    ts_recent: u32,
+}
+
+impl Endpoint {
+    fn receive(&mut self, packet: &Packet, tun: &mut Tun) -> io::Result<()> {
+        let id = (packet.src, packet.dst.port());
+        if packet.flags.has(Flags::RST) {
+            self.connections.remove(&id);
+            return Ok(());
+        }
+        if packet.flags.has(Flags::SYN) {
+            // A join is not answered: one subflow is enough for the ceiling.
+            if !matches!(packet.mptcp.first(), Some(MptcpOption::Join(_))) {
+                let connection = Connection::open(packet);
+                connection.send_syn_ack(tun)?;
+                self.connections.insert(id, connection);
+            }
+            return Ok(());
+        }
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return Ok(());
+        };
+        connection.note(packet);
+        if !packet.payload.is_empty() || packet.flags.has(Flags::FIN) {
+            connection.send(tun, Flags::ACK, None)?;
+        }
+        if packet.dst.port() == SOURCE {
+            connection.fill(tun, &self.zeroes)?;
+        }
+        Ok(())
+    }
+}
+
+impl Connection {
+    fn open(syn: &Packet) -> Connection {
+        let Options::Syn(options) = &syn.options else {
+            unreachable!("options of a SYN are of its class");
+        };
+        Connection {
+            local: syn.dst,
+            remote: syn.src,
+            mptcp: matches!(
+                syn.mptcp.first(),
+                Some(MptcpOption::Capable(Capable::Syn { version: 1, .. }))
+            ),
+            timestamps: options.timestamps.is_some(),
+            sent: 0,
+            peer_acked: 0,
+            peer_window: 0,
+            peer_scale: options.window_scale.unwrap_or(0),
+            rcv_nxt: syn.seq + 1,
+            data_ack: 0,
+            ts_recent: options.timestamps.map_or(0, |t| t.val),
+        }
+    }
+
+    /// Believes what the segment says.
+    fn note(&mut self, packet: &Packet) {
+        if let Options::Segment(SegmentOptions {
+            timestamps: Some(t),
+            ..
+        }) = &packet.options
+        {
+            self.ts_recent = t.val;
+        }
+        self.peer_acked = packet.ack.0.wrapping_sub(1);
+        self.peer_window = u32::from(packet.window) << self.peer_scale;
+        let end = packet.seq + packet.seq_len();
+        if self.rcv_nxt.lt(end) {
+            self.rcv_nxt = end;
+        }
+        for option in &packet.mptcp {
+            match option {
+                MptcpOption::Dss(Dss {
+                    mapping: Some(m), ..
+                }) => {
+                    let end = m.dsn.expand(self.data_ack) + u64::from(m.len);
+                    self.data_ack = self.data_ack.max(end);
+                }
+                MptcpOption::Capable(Capable::Ack {
+                    sender_key, data, ..
+                }) => {
+                    let first = keys::derive(Version::V1, *sender_key).idsn.wrapping_add(1);
+                    self.data_ack = first + data.map_or(0, |d| u64::from(d.len));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn fill(&mut self, tun: &mut Tun, zeroes: &Bytes) -> io::Result<()> {
+        let window = self.peer_window.min(IN_FLIGHT);
+        while self.sent.wrapping_sub(self.peer_acked) + RUN <= window {
+            self.send(tun, Flags::ACK, Some(zeroes.clone()))?;
+            self.sent = self.sent.wrapping_add(RUN);
+        }
+        Ok(())
+    }
+
+    fn send_syn_ack(&self, tun: &mut Tun) -> io::Result<()> {
+        let options = Options::Syn(SynOptions {
+            mss: Some(1460),
+            window_scale: Some(SCALE),
+            timestamps: self.timestamps.then_some(self.now()),
+            ..SynOptions::default()
+        });
+        let mut mptcp = MptcpOptions::new();
+        if self.mptcp {
+            mptcp.push(MptcpOption::Capable(Capable::SynAck {
+                version: 1,
+                flags: CapableFlags {
+                    hmac: true,
+                    ..CapableFlags::default()
+                },
+                key: KEY,
+            }));
+        }
+        let build = Build {
+            seq: Seq(0),
+            flags: Flags::SYN.with(Flags::ACK),
+            mptcp: &mptcp,
+            ..self.build(&options)
+        };
+        put(tun, &build, SmallVec::new(), 0)
+    }
+
+    fn send(&self, tun: &mut Tun, flags: Flags, payload: Option<Bytes>) -> io::Result<()> {
+        let options = Options::Segment(SegmentOptions {
+            timestamps: self.timestamps.then_some(self.now()),
+            ..SegmentOptions::default()
+        });
+        let mut mptcp = MptcpOptions::new();
+        if self.mptcp {
+            mptcp.push(MptcpOption::Dss(Dss {
+                data_ack: Some(Dsn::Long(self.data_ack)),
+                mapping: payload.as_ref().map(|_| self.mapping()),
+                data_fin: false,
+            }));
+        }
+        let build = Build {
+            flags,
+            mptcp: &mptcp,
+            ..self.build(&options)
+        };
+        put(tun, &build, payload.into_iter().collect(), MSS as u16)
+    }
+
+    fn mapping(&self) -> DssMapping {
+        let first = keys::derive(Version::V1, KEY).idsn.wrapping_add(1);
+        DssMapping {
+            dsn: Dsn::Long(first.wrapping_add(u64::from(self.sent))),
+            ssn: self.sent.wrapping_add(1),
+            len: RUN as u16,
+            checksum: None,
+        }
+    }
+
+    fn now(&self) -> Timestamps {
+        Timestamps {
+            val: self.ts_recent,
+            ecr: self.ts_recent,
+        }
+    }
+
+    fn build<'a>(&self, options: &'a Options) -> Build<'a> {
+        Build {
+            src: self.local,
+            dst: self.remote,
+            ttl: 64,
+            traffic_class: 0,
+            ident: 0,
+            seq: Seq(self.sent.wrapping_add(1)),
+            ack: self.rcv_nxt,
+            flags: Flags::ACK,
+            window: 1024,
+            urgent: 0,
+            options,
+            mptcp: &[],
+        }
+    }
+}
+
+fn put(
+    tun: &mut Tun,
+    build: &Build<'_>,
+    payload: SmallVec<[Bytes; 4]>,
+    gso_size: u16,
+) -> io::Result<()> {
+    let transmit = build
+        .transmit(payload, gso_size)
+        .map_err(|e| io::Error::other(format!("{e:?}")))?;
+    match tun.send(&transmit) {
+        // What is lost here is lost: there is no queue to keep it in.
+        Err(e) if e.kind() == ErrorKind::WouldBlock => Ok(()),
+        other => other,
+    }
+}
