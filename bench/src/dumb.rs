@@ -162,11 +162,17 @@ impl Connection {
 
     fn fill(&mut self, tun: &mut Tun, zeroes: &Bytes) -> io::Result<()> {
         let window = self.peer_window.min(IN_FLIGHT);
-        while self.sent.wrapping_sub(self.peer_acked) + RUN <= window {
-            self.send(tun, Flags::ACK, Some(zeroes.clone()))?;
-            self.sent = self.sent.wrapping_add(RUN);
+        loop {
+            let outstanding = self.sent.wrapping_sub(self.peer_acked);
+            let room = window.saturating_sub(outstanding).min(RUN);
+            let len = room - room % MSS;
+            // Less than a whole run only where nothing else will make the peer answer.
+            if len == 0 || (len < RUN && outstanding > 0) {
+                return Ok(());
+            }
+            self.send(tun, Flags::ACK, Some(zeroes.slice(..len as usize)))?;
+            self.sent = self.sent.wrapping_add(len);
         }
-        Ok(())
     }
 
     fn send_syn_ack(&self, tun: &mut Tun) -> io::Result<()> {
@@ -205,7 +211,7 @@ impl Connection {
         if self.mptcp {
             mptcp.push(MptcpOption::Dss(Dss {
                 data_ack: Some(Dsn::Long(self.data_ack)),
-                mapping: payload.as_ref().map(|_| self.mapping()),
+                mapping: payload.as_ref().map(|p| self.mapping(p.len() as u16)),
                 data_fin: false,
             }));
         }
@@ -217,12 +223,12 @@ impl Connection {
         put(tun, &build, payload.into_iter().collect(), MSS as u16)
     }
 
-    fn mapping(&self) -> DssMapping {
+    fn mapping(&self, len: u16) -> DssMapping {
         let first = keys::derive(Version::V1, KEY).idsn.wrapping_add(1);
         DssMapping {
             dsn: Dsn::Long(first.wrapping_add(u64::from(self.sent))),
             ssn: self.sent.wrapping_add(1),
-            len: RUN as u16,
+            len,
             checksum: None,
         }
     }
