@@ -14,7 +14,7 @@ impl Connection {
     /// Whether nothing has shown yet that MPTCP options pass on the only subflow there ever was.
     pub(crate) fn is_unproven(&self, i: usize) -> bool {
         let initial = self.paths.list[i].phase == Phase::Initial;
-        initial && self.paths.only_one_ever() && !self.handshake.confirmed
+        initial && !self.paths.joined && !self.handshake.confirmed
     }
 
     /// Whether our first data was acknowledged by a segment without any MPTCP option.
@@ -62,6 +62,7 @@ impl Connection {
         if matches!(self.mode, Mode::Plain { .. }) {
             return;
         }
+        self.give_up_joins();
         let others = self.paths.alive_besides(i);
         let subflow = &mut self.paths.list[i];
         let shift = self.tx.next().wrapping_sub(subflow.tcb.snd_end());
@@ -81,6 +82,14 @@ impl Connection {
         self.signals.clear();
         self.events.push(Event::Fallback(reason));
         self.arm_data_timer(now, false);
+    }
+
+    /// There will be no further subflows: joins that are not complete end.
+    fn give_up_joins(&mut self) {
+        let incomplete = |s: &&mut Subflow| !matches!(s.phase, Phase::Initial | Phase::Joined);
+        for subflow in self.paths.list.iter_mut().filter(incomplete) {
+            subflow.reset(ResetReason::Unspecified);
+        }
     }
 
     /// A segment of a connection that is plain TCP.

@@ -3,6 +3,7 @@
 use crate::keys::{self, Derived, JoinSecret, Version};
 use crate::space::Space;
 use crate::subflow::Nonces;
+use anabranch_tcp::Instant;
 use anabranch_wire::mptcp::{Capable, CapableData, CapableFlags};
 
 /// Who opened the connection.
@@ -48,6 +49,10 @@ pub(crate) struct Handshake {
     pub(crate) peer_denies_join: bool,
     /// A DSS, or data with MP_CAPABLE, came: options pass, and the peer has both keys.
     pub(crate) confirmed: bool,
+    /// When TCP's handshake was complete.
+    pub(crate) since: Instant,
+    /// The last ACK without data carried our keys.
+    pub(crate) proof_sent: bool,
     /// SYNs sent with MP_CAPABLE.
     pub(crate) syns: u8,
 }
@@ -64,6 +69,8 @@ impl Handshake {
             deny_join,
             peer_denies_join: false,
             confirmed: false,
+            since: Instant::default(),
+            proof_sent: false,
             syns: 0,
         }
     }

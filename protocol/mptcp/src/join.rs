@@ -58,7 +58,7 @@ impl Connection {
     }
 
     /// We join over another path. `nonce` is random; `remote_id` is the peer's ID of the address
-    /// (0: that of the initial subflow).
+    /// (0: that of the initial subflow). The SYN waits until the peer has our key.
     pub fn join_active(
         &mut self,
         now: Instant,
@@ -93,6 +93,17 @@ impl Connection {
         let id = subflow.id;
         self.update(now);
         Ok(id)
+    }
+
+    /// When a join may leave: the peer refuses it while our key is still on its way, which a
+    /// DATA_ACK ends, or a round-trip time. `None`: at once.
+    pub(crate) fn join_not_before(&self) -> Option<Instant> {
+        let initial = self
+            .paths
+            .list
+            .first()
+            .filter(|_| self.handshake.must_prove());
+        initial.map(|s| self.handshake.since + s.tcb.srtt().unwrap_or_default())
     }
 
     /// The acceptor's side of the third ACK: without the right HMAC there is no subflow.
@@ -179,6 +190,7 @@ impl Connection {
 
     /// A subflow is ready for data.
     pub(crate) fn on_joined(&mut self, i: usize) {
+        self.paths.joined = true;
         self.established();
         self.events.push(Event::SubflowUp(self.paths.list[i].id));
         self.rescue();

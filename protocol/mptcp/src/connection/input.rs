@@ -149,6 +149,7 @@ impl Connection {
                         self.plain_from_start(now, FallbackReason::SynAck);
                     }
                 }
+                self.handshake.since = now;
                 self.established();
             }
             Phase::JoinActive { nonces } => self.on_join_syn_ack(now, i, nonces, incoming),

@@ -68,6 +68,8 @@ pub struct Connection {
 pub(crate) struct Paths {
     pub(crate) list: Vec<Subflow>,
     next_id: u32,
+    /// A join was completed once.
+    pub(crate) joined: bool,
     /// Which is asked first for something to send.
     cursor: usize,
     /// Where something last arrived.
@@ -126,6 +128,7 @@ impl Paths {
         Paths {
             list: Vec::with_capacity(2),
             next_id: 0,
+            joined: false,
             cursor: 0,
             last_active: SubflowId(0),
         }
@@ -150,11 +153,6 @@ impl Paths {
     /// Subflows whose handshake is complete and that are not ending.
     pub(crate) fn active(&self) -> impl Iterator<Item = &Subflow> {
         self.list.iter().filter(|s| s.is_active())
-    }
-
-    /// Whether there never was a join.
-    pub(crate) fn only_one_ever(&self) -> bool {
-        self.next_id == 1
     }
 
     /// Subflows that count against the limit: half-open ones too, those ending not.

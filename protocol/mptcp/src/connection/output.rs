@@ -49,6 +49,11 @@ impl Connection {
         while asked < self.paths.list.len() {
             let i = self.paths.cursor % self.paths.list.len();
             let grant = self.grant(i);
+            if self.must_wait(now, i) {
+                self.paths.cursor = i + 1;
+                asked += 1;
+                continue;
+            }
             if let Some(emit) = self.paths.list[i].tcb.poll(now, grant) {
                 return Some(self.dress(i, emit));
             }
@@ -61,6 +66,13 @@ impl Connection {
             asked += 1;
         }
         None
+    }
+
+    /// Whether a subflow is a join that may not leave yet.
+    fn must_wait(&self, now: Instant, i: usize) -> bool {
+        let s = &self.paths.list[i];
+        let joins = matches!(s.phase, Phase::JoinActive { .. }) && !s.tcb.is_closed();
+        joins && self.join_not_before().is_some_and(|at| now < at)
     }
 
     /// A closed subflow has sent its last segment.
@@ -104,8 +116,8 @@ impl Connection {
         let dss = if self.long_ack { 12 } else { 8 };
         let base = match subflow.phase {
             Phase::JoinConfirm { .. } => 24,
-            _ if self.handshake.must_prove() && subflow.tcb.snd_nxt() == 0 => 20,
             _ if self.tx.fin_due() => self.data_options(),
+            _ if self.handshake.must_prove() && subflow.tcb.snd_nxt() == 0 => 20,
             _ => dss,
         };
         let signal = self.signals.next_len(subflow.id);
@@ -416,8 +428,16 @@ impl Connection {
                 return out;
             }
             _ if self.handshake.must_prove() && subflow.tcb.snd_nxt() == 0 => {
-                out.extend(self.handshake.ack(None).map(MptcpOption::Capable));
-                return out;
+                // Each DATA_FIN without data follows the keys, which may have been lost.
+                let fin = self.tx.fin_due();
+                if !(fin && std::mem::take(&mut self.handshake.proof_sent)) {
+                    self.handshake.proof_sent = true;
+                    out.extend(self.handshake.ack(None).map(MptcpOption::Capable));
+                    if fin {
+                        self.request_ack(id);
+                    }
+                    return out;
+                }
             }
             _ => {}
         }

@@ -32,6 +32,7 @@ impl Connection {
         let subflows = self.paths.list.iter().flat_map(|s| {
             let retry = match s.phase {
                 Phase::JoinConfirm { retry, .. } => Some(retry),
+                Phase::JoinActive { .. } if s.tcb.deadline().is_none() => self.join_not_before(),
                 _ => None,
             };
             [s.tcb.deadline(), retry, s.linger]
