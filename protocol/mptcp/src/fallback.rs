@@ -117,7 +117,9 @@ impl Connection {
             return;
         };
         let tcb = &mut subflow.tcb;
-        if self.tx.fin() == Fin::Wanted && self.tx.unassigned() == 0 && tcb.is_synchronized() {
+        let finished = self.tx.fin() >= Fin::Wanted && self.tx.unassigned() == 0;
+        if finished && tcb.is_synchronized() && !tcb.is_closing() {
+            // A DATA_FIN that left before says nothing any more.
             tcb.close();
             self.tx.set_fin(Fin::Sent);
         }

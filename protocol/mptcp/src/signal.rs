@@ -344,6 +344,8 @@ impl Connection {
             return;
         }
         self.counters.add_addr_in += 1;
+        // Who made this HMAC has both keys.
+        self.handshake.confirmed = true;
         if self.signals.echoes.len() < MAX_ECHOES {
             let echo = AddAddr {
                 echo: true,

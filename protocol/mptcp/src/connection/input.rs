@@ -109,16 +109,14 @@ impl Connection {
             return Verdict::Pass;
         }
         match self.paths.list[i].phase {
-            Phase::Initial if self.handshake.role == Role::Acceptor => {
-                self.admit_capable(segment, incoming)
-            }
+            Phase::Initial if self.handshake.role == Role::Acceptor => self.admit_capable(incoming),
             Phase::JoinPassive { nonces } => self.admit_join(i, nonces, segment, incoming),
             _ => Verdict::Pass,
         }
     }
 
     /// Acceptor: the keys come with the third ACK or with the first data.
-    fn admit_capable(&mut self, segment: &Segment, incoming: &Incoming<'_>) -> Verdict {
+    fn admit_capable(&mut self, incoming: &Incoming<'_>) -> Verdict {
         if let Some(Capable::Ack {
             sender_key,
             receiver_key,
@@ -132,9 +130,9 @@ impl Connection {
                 self.mode = Mode::Multipath;
             }
         }
-        // Data whose place in the data sequence space cannot be known yet counts as lost: the
-        // first data, which brings the keys, will be sent again.
-        let early = self.mode == Mode::Opening && segment.len > 0 && incoming.dss.is_some();
+        // What speaks of data sequence numbers before the keys are known counts as lost: the first
+        // data, which brings the keys, will be sent again.
+        let early = self.mode == Mode::Opening && incoming.dss.is_some();
         if early { Verdict::Drop } else { Verdict::Pass }
     }
 

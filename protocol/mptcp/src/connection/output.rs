@@ -55,7 +55,10 @@ impl Connection {
                 continue;
             }
             if let Some(emit) = self.paths.list[i].tcb.poll(now, grant) {
-                return Some(self.dress(i, emit));
+                let outgoing = self.dress(i, emit);
+                self.pump_signals(now);
+                self.arm_data_timer(now, false);
+                return Some(outgoing);
             }
             if self.paths.list[i].tcb.is_closed() {
                 self.remove(i);

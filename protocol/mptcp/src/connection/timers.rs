@@ -123,10 +123,10 @@ impl Connection {
         if let Some(end) = self.tx.head().map(|run| run.end) {
             self.tx.doubt(end, None, &live);
         }
-        if self.tx.fin_due()
-            && let Some(id) = self.paths.best()
-        {
-            self.request_ack(id);
+        if self.tx.fin_due() {
+            // Pure ACKs do not show which path lost one: try all.
+            let active = self.paths.list.iter_mut().filter(|s| s.is_active());
+            active.for_each(|s| s.tcb.request_ack());
         }
         self.arm_data_timer(now, false);
         self.dirty = true;

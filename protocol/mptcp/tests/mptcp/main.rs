@@ -1,5 +1,6 @@
 //! Multipath TCP, scenario in, packets and bytes out; each topic a file.
 
+mod closing;
 mod fallback;
 mod handshake;
 mod joins;
@@ -7,5 +8,6 @@ mod known_answers;
 mod mappings;
 mod script;
 mod seeds;
+mod signals;
 mod transfer;
 mod world;

@@ -217,6 +217,14 @@ impl Script {
         self.ack_at(line, 0, options);
     }
 
+    /// A pure ACK that acknowledges nothing we sent after the handshake.
+    pub(crate) fn ack_behind(&mut self, line: usize, options: Vec<MptcpOption>) {
+        let known = self.lines[line].ack;
+        self.lines[line].ack = self.lines[line].our_iss + 1;
+        self.ack(line, options);
+        self.lines[line].ack = known;
+    }
+
     fn take_events(&mut self) {
         while let Some(event) = self.conn.poll_event() {
             self.events.push(event);
