@@ -83,10 +83,7 @@ impl<D: Driver> DriverTask<D> {
         let fd = device.fd().ok_or_else(|| {
             io::Error::new(ErrorKind::Unsupported, "the device cannot be waited for")
         })?;
-        let fd = fd.try_clone_to_owned()?;
-        // SAFETY: an `OwnedFd` refers to one open descriptor, always the same, until it is dropped.
-        #[allow(unsafe_code)]
-        let ready = unsafe { AsyncFd::register(fd) }?;
+        let ready = crate::watch(fd)?;
         Ok(DriverTask {
             device,
             ready,

@@ -20,11 +20,13 @@ mod listener;
 mod shared;
 mod split;
 mod stream;
+mod watch;
 
 pub use host::Host;
 pub use listener::Listener;
 pub use split::{OwnedReadHalf, OwnedWriteHalf, ReadHalf, WriteHalf};
 pub use stream::Stream;
+pub use watch::watch;
 
 /// What the sockets take and give of the stack's own types.
 pub use anabranch_stack::{

@@ -21,6 +21,7 @@ use crate::cli::Failure;
 use crate::control::server::ControlSocket;
 use args::{Listen, Target};
 use attach::Attached;
+use snapshot::Snapshot;
 use backend::Backend;
 use signals::Signals;
 
@@ -46,44 +47,33 @@ pub fn run(args: ServeArgs) -> Result<(), Failure> {
 async fn serve(args: &ServeArgs, pairs: Vec<(Listen, Target)>) -> Result<(), Failure> {
     // Before anything is set up on the host, so that nothing stays behind.
     let mut signals = Signals::new().map_err(failed("cannot wait for signals"))?;
+    attach::check_addresses(args)?;
     let pairs = resolve(pairs).await?;
+    let device = attach::open_device(args)?;
     let control = bind_control(args)?;
-    let mut attached = Attached::new(args)?;
-    let stopped = serve_attached(args, pairs, control, &mut attached, &mut signals).await;
-    let detached = attached.detach();
-    stopped.and(detached)
-}
-
-async fn serve_attached(
-    args: &ServeArgs,
-    pairs: Vec<(Listen, Backend)>,
-    control: ControlSocket,
-    attached: &mut Attached,
-    signals: &mut Signals,
-) -> Result<(), Failure> {
-    let host = Host::start(attached.take_device(), stack_config(args))
+    let host = Host::start(device, stack_config(args))
         .map_err(failed("cannot use the TUN device"))?;
-    let source = Arc::new(snapshot::Snapshot::new(host.clone()));
-    let control = tokio::spawn(control.serve(source));
     let server = Server::new(host.clone());
     for (listen, backend) in pairs {
-        server
-            .serve(listen, backend)
-            .map_err(failed(&format!("--listen {listen}")))?;
+        server.serve(listen, backend).map_err(failed(&format!("--listen {listen}")))?;
     }
+    // Last, so that no client comes before all is ready.
+    let mut attached = Attached::new(args)?;
+    let control = tokio::spawn(control.serve(Arc::new(Snapshot::new(host.clone()))));
     tracing::info!("ready");
     let stopped = tokio::select! {
         name = signals.next() => {
             tracing::info!("{name}: stopping, open connections have {} s to finish", args.drain);
-            stop(server, signals, Duration::from_secs(args.drain)).await;
+            stop(server, &mut signals, Duration::from_secs(args.drain)).await;
             Ok(())
         }
         error = host.closed() => Err(Failure::Failed(error.to_string())),
+        () = attached.follow() => unreachable!("following never ends"),
     };
     control.abort();
     // Ended when its file is removed.
     let _ = control.await;
-    stopped
+    stopped.and(attached.detach())
 }
 
 async fn stop(server: Server, signals: &mut Signals, drain: Duration) {
@@ -115,13 +105,15 @@ async fn resolve(pairs: Vec<(Listen, Target)>) -> Result<Vec<(Listen, Backend)>,
 
 fn bind_control(args: &ServeArgs) -> Result<ControlSocket, Failure> {
     ControlSocket::bind(&args.control).map_err(|error| {
-        let path = args.control.display();
-        Failure::Failed(match error.kind() {
-            io::ErrorKind::AddrInUse => {
-                format!("--control {path}: another server answers there; give each its own path")
+        let hint = match error.kind() {
+            io::ErrorKind::AddrInUse => "another server answers there; give each its own path",
+            io::ErrorKind::PermissionDenied => {
+                "its directory must belong to this user (sudo install -d -o USER /run/anabranch, \
+                 or in a systemd unit RuntimeDirectory=anabranch)"
             }
-            _ => format!("--control {path}: {error}"),
-        })
+            _ => return Failure::Failed(format!("--control {}: {error}", args.control.display())),
+        };
+        Failure::Failed(format!("--control {}: {hint}", args.control.display()))
     })
 }
 
