@@ -23,16 +23,26 @@ const NO_PERMISSION: &str = "serving needs the capability CAP_NET_ADMIN: run it 
 /// One line naming the argument.
 pub(super) fn check_addresses(args: &ServeArgs) -> Result<(), Failure> {
     let ours: Vec<IpAddr> = host_addresses()?;
-    let of_listen = args.listen.iter().filter_map(|listen| listen.addr.map(|a| ("--listen", a)));
+    let of_listen = args
+        .listen
+        .iter()
+        .filter_map(|listen| listen.addr.map(|a| ("--listen", a)));
     let of_announce = args.announce.iter().map(|&addr| ("--announce", addr));
-    match of_listen.chain(of_announce).find(|(_, addr)| !ours.contains(addr)) {
-        Some((name, addr)) => Err(Failure::Usage(format!("{name} {addr}: this host has no such address"))),
+    match of_listen
+        .chain(of_announce)
+        .find(|(_, addr)| !ours.contains(addr))
+    {
+        Some((name, addr)) => Err(Failure::Usage(format!(
+            "{name} {addr}: this host has no such address"
+        ))),
         None => Ok(()),
     }
 }
 
 fn host_addresses() -> Result<Vec<IpAddr>, Failure> {
-    let addresses = Netlink::open().and_then(|netlink| netlink.addresses()).map_err(refused)?;
+    let addresses = Netlink::open()
+        .and_then(|netlink| netlink.addresses())
+        .map_err(refused)?;
     Ok(addresses.iter().map(|own| own.address).collect())
 }
 
@@ -41,7 +51,11 @@ fn host_addresses() -> Result<Vec<IpAddr>, Failure> {
 /// # Errors
 /// One line; without permission, what to do.
 pub(super) fn open_device(args: &ServeArgs) -> Result<Tun, Failure> {
-    let config = TunConfig { name: args.tun.clone(), mtu: args.mtu, ..TunConfig::default() };
+    let config = TunConfig {
+        name: args.tun.clone(),
+        mtu: args.mtu,
+        ..TunConfig::default()
+    };
     Tun::open(&config).map_err(|error| match error.kind() {
         std::io::ErrorKind::PermissionDenied => Failure::Failed(NO_PERMISSION.to_owned()),
         _ => Failure::Failed(format!("--tun {}: {error}", args.tun)),
@@ -52,7 +66,13 @@ pub(super) fn open_device(args: &ServeArgs) -> Result<Tun, Failure> {
 /// initial subflow (RFC 8684 §3.4.1).
 pub(super) fn announcements(addresses: &[IpAddr]) -> Vec<Announcement> {
     let numbered = (1..=u8::MAX).zip(addresses);
-    numbered.map(|(id, &addr)| Announcement { id, addr, port: None }).collect()
+    numbered
+        .map(|(id, &addr)| Announcement {
+            id,
+            addr,
+            port: None,
+        })
+        .collect()
 }
 
 /// Ports of the host's addresses that are routed to a TUN device until this is dropped.
@@ -117,9 +137,11 @@ impl Attached {
     /// # Errors
     /// One line: what could not be undone.
     pub(super) fn detach(self) -> Result<(), Failure> {
-        self.attached.into_iter().fold(Ok(()), |outcome, attach| {
-            outcome.and(attach.remove().map_err(refused))
-        })
+        let outcomes: Vec<_> = self.attached.into_iter().map(Attach::remove).collect();
+        outcomes
+            .into_iter()
+            .collect::<Result<(), _>>()
+            .map_err(refused)
     }
 }
 
@@ -165,7 +187,11 @@ fn warn_of_hidden_listeners(listens: &[Listen]) -> Result<(), Failure> {
 
 /// Whether the kernel has a listener that a connection to `address` would reach.
 fn is_listened_on(address: SocketAddr) -> bool {
-    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() };
+    let socket = if address.is_ipv4() {
+        TcpSocket::new_v4()
+    } else {
+        TcpSocket::new_v6()
+    };
     let bound = socket.and_then(|socket| {
         // So that connections still closing are not in the way.
         socket.set_reuseaddr(true)?;
@@ -188,25 +214,42 @@ mod tests {
     fn grouped(listens: &[&str]) -> Vec<(Vec<String>, Vec<u16>)> {
         let listens: Vec<Listen> = listens.iter().map(|text| text.parse().unwrap()).collect();
         let names = |list: Vec<IpAddr>| list.iter().map(IpAddr::to_string).collect();
-        by_addresses(&listens).into_iter().map(|(list, ports)| (names(list), ports)).collect()
+        by_addresses(&listens)
+            .into_iter()
+            .map(|(list, ports)| (names(list), ports))
+            .collect()
     }
 
     fn group(addresses: &[&str], ports: &[u16]) -> (Vec<String>, Vec<u16>) {
-        (addresses.iter().map(|&a| a.to_owned()).collect(), ports.to_vec())
+        (
+            addresses.iter().map(|&a| a.to_owned()).collect(),
+            ports.to_vec(),
+        )
     }
 
     #[test]
     fn ports_of_the_same_addresses_are_taken_together() {
         assert_eq!(grouped(&["80", "443"]), [group(&[], &[80, 443])]);
-        let both = ["192.0.2.2:80", "192.0.2.1:80", "192.0.2.1:443", "192.0.2.2:443"];
-        assert_eq!(grouped(&both), [group(&["192.0.2.1", "192.0.2.2"], &[80, 443])]);
+        let both = [
+            "192.0.2.2:80",
+            "192.0.2.1:80",
+            "192.0.2.1:443",
+            "192.0.2.2:443",
+        ];
+        assert_eq!(
+            grouped(&both),
+            [group(&["192.0.2.1", "192.0.2.2"], &[80, 443])]
+        );
     }
 
     #[test]
     fn no_port_is_taken_on_an_address_that_was_not_named_for_it() {
         let apart = ["192.0.2.1:80", "192.0.2.2:81", "82"];
-        let expected =
-            [group(&[], &[82]), group(&["192.0.2.1"], &[80]), group(&["192.0.2.2"], &[81])];
+        let expected = [
+            group(&[], &[82]),
+            group(&["192.0.2.1"], &[80]),
+            group(&["192.0.2.2"], &[81]),
+        ];
         assert_eq!(grouped(&apart), expected);
     }
 

@@ -21,9 +21,9 @@ use crate::cli::Failure;
 use crate::control::server::ControlSocket;
 use args::{Listen, Target};
 use attach::Attached;
-use snapshot::Snapshot;
 use backend::Backend;
 use signals::Signals;
+use snapshot::Snapshot;
 
 /// Serves until told to stop.
 ///
@@ -51,11 +51,13 @@ async fn serve(args: &ServeArgs, pairs: Vec<(Listen, Target)>) -> Result<(), Fai
     let pairs = resolve(pairs).await?;
     let device = attach::open_device(args)?;
     let control = bind_control(args)?;
-    let host = Host::start(device, stack_config(args))
-        .map_err(failed("cannot use the TUN device"))?;
+    let host =
+        Host::start(device, stack_config(args)).map_err(failed("cannot use the TUN device"))?;
     let server = Server::new(host.clone());
     for (listen, backend) in pairs {
-        server.serve(listen, backend).map_err(failed(&format!("--listen {listen}")))?;
+        server
+            .serve(listen, backend)
+            .map_err(failed(&format!("--listen {listen}")))?;
     }
     // Last, so that no client comes before all is ready.
     let mut attached = Attached::new(args)?;
