@@ -326,17 +326,20 @@ impl Connection {
         subflow.tcb.append(run.len(), !plain);
     }
 
-    /// Whether the peer's window holds data back: subflows then probe, so that a lost window
-    /// update is recovered.
+    /// Where a window holds data back, the data level's or a subflow's own, idle subflows probe:
+    /// a lost window update is recovered.
     fn note_blocked(&mut self) {
-        let blocked = self.tx.unassigned() > 0 && self.tx.window() < self.tx.unassigned();
-        let blocked = blocked && !matches!(self.mode, Mode::Plain { .. });
-        if blocked || self.blocked {
+        let fresh = self.tx.unassigned();
+        let waiting = fresh > 0 || self.tx.reinjection().is_some();
+        let waiting = waiting && !matches!(self.mode, Mode::Plain { .. });
+        let limited = fresh > self.tx.window();
+        if waiting || self.blocked {
             for subflow in self.paths.list.iter_mut().filter(|s| s.is_active()) {
-                subflow.tcb.set_blocked(blocked);
+                let closed = limited || subflow.tcb.room() == 0;
+                subflow.tcb.set_blocked(waiting && closed);
             }
         }
-        self.blocked = blocked;
+        self.blocked = waiting;
     }
 
     /// Add options and payload to what a Tcb wants to send.

@@ -217,6 +217,21 @@ impl Script {
         self.ack_at(line, 0, options);
     }
 
+    /// One byte of data (so that TCP takes the window as newer) with this DSS beside its mapping.
+    pub(crate) fn mapped_window(&mut self, line: usize, ack: MptcpOption) {
+        let MptcpOption::Dss(dss) = ack else {
+            panic!("{ack:?}")
+        };
+        let mapping = Some(self.mapping(0, 0, 1));
+        self.data(
+            line,
+            0,
+            b"x",
+            vec![MptcpOption::Dss(Dss { mapping, ..dss })],
+        );
+        self.out();
+    }
+
     /// A pure ACK that acknowledges nothing we sent after the handshake.
     pub(crate) fn ack_behind(&mut self, line: usize, options: Vec<MptcpOption>) {
         let known = self.lines[line].ack;
