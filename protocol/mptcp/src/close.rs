@@ -58,9 +58,11 @@ impl Connection {
         self.shutdown(now);
     }
 
-    /// End the connection at once: MP_FASTCLOSE and RST on every subflow.
+    /// End the connection at once: MP_FASTCLOSE and RST on every subflow. After its end, cut short
+    /// the closing of subflows that linger.
     pub fn abort(&mut self, now: Instant) {
         self.end(CloseReason::Aborted);
+        (0..self.paths.list.len()).for_each(|i| self.drop_lingering(i));
         self.update(now);
     }
 

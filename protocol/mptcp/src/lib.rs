@@ -1,4 +1,6 @@
-//! Multipath TCP (RFC 8684) as a composition of Tcbs.
+#![doc = include_str!("../README.md")]
+//!
+//! # How it works
 //!
 //! [`Connection`] holds the bytes and the data sequence space: a send queue, a reassembly queue,
 //! and subflows. Each subflow is an [`anabranch_tcp::Tcb`] plus the mappings between its bytes and

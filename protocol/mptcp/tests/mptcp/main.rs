@@ -1,5 +1,6 @@
 //! Multipath TCP, scenario in, packets and bytes out; each topic a file.
 
+mod bad_input;
 mod closing;
 mod fallback;
 mod handshake;
