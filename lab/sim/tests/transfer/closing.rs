@@ -5,11 +5,17 @@ use anabranch_sim::{Change, End, Pace, Scene};
 use anabranch_stack::CloseReason;
 use std::time::Duration;
 
-/// The scene over plain TCP and over Multipath TCP with one and two paths.
+/// The scene over plain TCP, over Multipath TCP with one and two paths, and fallen back.
 fn everywhere(mut test: impl FnMut(Scene)) {
-    for (n, mptcp) in [(1, false), (1, true), (2, true)] {
+    for (n, client, server) in [
+        (1, false, true),
+        (1, true, true),
+        (2, true, true),
+        (1, true, false),
+    ] {
         let mut scene = Scene::new(1, paths(n));
-        scene.mptcp = mptcp;
+        scene.mptcp = client;
+        scene.server_mptcp = server;
         test(scene);
     }
 }

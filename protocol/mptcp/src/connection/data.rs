@@ -174,6 +174,7 @@ impl Connection {
         for i in 0..self.paths.list.len() {
             self.note_ending(i);
         }
+        self.update_plain_fin();
         if self.rx.take_fresh() {
             self.events.readable();
         }
@@ -185,7 +186,6 @@ impl Connection {
             self.tx.wants_room = false;
             self.events.writable();
         }
-        self.update_plain_fin();
         self.update_closing(now);
         self.pump_signals(now);
         self.arm_data_timer(now, false);

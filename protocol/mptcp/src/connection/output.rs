@@ -331,7 +331,6 @@ impl Connection {
     fn note_blocked(&mut self) {
         let fresh = self.tx.unassigned();
         let waiting = fresh > 0 || self.tx.reinjection().is_some();
-        let waiting = waiting && !matches!(self.mode, Mode::Plain { .. });
         let limited = fresh > self.tx.window();
         if waiting || self.blocked {
             for subflow in self.paths.list.iter_mut().filter(|s| s.is_active()) {
