@@ -1,6 +1,7 @@
 //! What a stack tells its application.
 
 use crate::id::{FlowId, ListenerId, SubflowId};
+use anabranch_mptcp::{FallbackReason, GoneReason};
 use anabranch_wire::mptcp::ResetReason;
 use std::fmt;
 use std::net::SocketAddr;
@@ -31,8 +32,8 @@ pub enum Event {
 pub enum PathEvent {
     /// A further subflow is established.
     SubflowUp(SubflowId),
-    /// A subflow ended, with the reason the peer gave, if any.
-    SubflowGone(SubflowId, Option<ResetReason>),
+    /// A subflow ended; [`crate::FlowInfo::gone`] has its last figures.
+    SubflowGone(SubflowId, SubflowEnd),
     /// The peer announced an address (ADD_ADDR); port as in the initial subflow if it gave none.
     Announced {
         /// Address ID.
@@ -45,8 +46,23 @@ pub enum PathEvent {
         /// Address ID.
         id: u8,
     },
-    /// The connection goes on as plain TCP.
-    Fallback,
+    /// The connection goes on as plain TCP, for this reason.
+    Fallback(FallbackReason),
+}
+
+/// Why a subflow ended.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum SubflowEnd {
+    /// Closed in order, by either side.
+    Closed,
+    /// Ended by TCP: reset without a reason, refused, timed out, unreachable.
+    Tcp(CloseReason),
+    /// The peer reset it and said why (MP_TCPRST).
+    PeerReset(ResetReason),
+    /// We reset it, and said so.
+    Reset(ResetReason),
+    /// It did not finish closing in time.
+    TimedOut,
 }
 
 /// Why a connection ended.
@@ -64,6 +80,18 @@ pub enum CloseReason {
     Unreachable,
     /// [`crate::Stack::abort`] here, or the listener closed before it was accepted.
     Aborted,
+}
+
+impl From<GoneReason> for SubflowEnd {
+    fn from(reason: GoneReason) -> Self {
+        match reason {
+            GoneReason::Closed => SubflowEnd::Closed,
+            GoneReason::Tcp(close) => SubflowEnd::Tcp(close.into()),
+            GoneReason::PeerReset(reset) => SubflowEnd::PeerReset(reset.reason),
+            GoneReason::Reset(reason) => SubflowEnd::Reset(reason),
+            GoneReason::TimedOut => SubflowEnd::TimedOut,
+        }
+    }
 }
 
 impl fmt::Display for CloseReason {

@@ -9,6 +9,7 @@ use crate::stack::Recv;
 use anabranch_tcp::budget::Charge;
 use anabranch_tcp::{Close, Instant, State, Stream};
 use bytes::Bytes;
+use smallvec::SmallVec;
 
 /// Bytes charged for a connection beside its buffers.
 pub(crate) const FLOW_COST: usize = 4096;
@@ -25,8 +26,9 @@ pub(crate) struct Slot {
     /// It waits in [`crate::ready::Ready`].
     pub(crate) ready: bool,
     pub(crate) told: Told,
-    /// What the slot itself takes of the memory budget.
-    pub(crate) _charge: Charge,
+    /// What the connection takes of the memory budget beside its buffers, then each of its further
+    /// subflows.
+    pub(crate) charges: SmallVec<[Charge; 1]>,
 }
 
 /// Where TCP and Multipath TCP meet, and nowhere else.
@@ -171,6 +173,7 @@ impl Plain {
             send_queue: info.unacked as usize,
             recv_queue: info.unread as usize,
             subflows: vec![self.subflow()],
+            gone: Vec::new(),
         }
     }
 
@@ -181,9 +184,14 @@ impl Plain {
             local: self.tuple.local,
             remote: self.tuple.remote,
             state: info.state.into(),
+            local_id: 0,
+            remote_id: 0,
             backup: false,
+            stale: false,
             srtt: info.srtt.unwrap_or_default(),
             rttvar: info.rttvar.unwrap_or_default(),
+            min_rtt: info.min_rtt.unwrap_or_default(),
+            rto: info.rto,
             cwnd: info.cwnd,
             ssthresh: info.ssthresh,
             mss: info.mss.min(u32::from(u16::MAX)) as u16,

@@ -1,5 +1,6 @@
 //! What `ss` and applications can see of a connection.
 
+use crate::event::SubflowEnd;
 use crate::id::{FlowId, SubflowId};
 use anabranch_tcp::Instant;
 use std::fmt;
@@ -31,6 +32,8 @@ pub struct FlowInfo {
     pub recv_queue: usize,
     /// The TCP connections it consists of; exactly one for plain TCP.
     pub subflows: Vec<SubflowInfo>,
+    /// Subflows that ended before the connection, as they were last: the latest eight.
+    pub gone: Vec<(SubflowInfo, SubflowEnd)>,
 }
 
 /// Which protocol a connection speaks.
@@ -68,12 +71,22 @@ pub struct SubflowInfo {
     pub remote: SocketAddr,
     /// TCP state.
     pub state: State,
+    /// Our address ID; 0 for the initial subflow's address.
+    pub local_id: u8,
+    /// The peer's address ID.
+    pub remote_id: u8,
     /// Used only when no other subflow is usable (either side asked for it).
     pub backup: bool,
+    /// Retransmission timeouts went by without progress: not used while another is usable.
+    pub stale: bool,
     /// Smoothed round-trip time; zero before the first sample.
     pub srtt: Duration,
     /// Round-trip time variation.
     pub rttvar: Duration,
+    /// Least round-trip time; zero before the first sample.
+    pub min_rtt: Duration,
+    /// Retransmission timeout.
+    pub rto: Duration,
     /// Congestion window, bytes.
     pub cwnd: u64,
     /// Slow start threshold, bytes; `u64::MAX` before the first loss.

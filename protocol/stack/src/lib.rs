@@ -44,10 +44,14 @@ mod wheel;
 pub use config::{Announcement, Config, ConnectConfig, Limits, ListenConfig, LocalAddrs};
 pub use counters::{Counter, Counters};
 pub use error::{ConnectError, FlowError, JoinError, ListenError};
-pub use event::{CloseReason, Event, PathEvent};
+pub use event::{CloseReason, Event, PathEvent, SubflowEnd};
 pub use id::{FlowId, ListenerId, SubflowId};
 pub use info::{FlowInfo, MptcpInfo, Protocol, State, SubflowInfo};
 pub use stack::{Recv, Stack};
+
+/// Why a connection goes on as plain TCP, and why a subflow is reset.
+pub use anabranch_mptcp::FallbackReason;
+pub use anabranch_wire::mptcp::ResetReason;
 
 /// Time as the stack takes it, see [`anabranch_tcp::Instant`].
 pub use anabranch_tcp::Instant;

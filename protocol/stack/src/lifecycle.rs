@@ -65,7 +65,7 @@ impl Stack {
             resting: false,
             ready: false,
             told: Told::default(),
-            _charge: charge,
+            charges: smallvec![charge],
         });
         self.demux.insert(
             tuple,

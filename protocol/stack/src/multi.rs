@@ -1,11 +1,12 @@
 //! A Multipath TCP connection in its slot.
 
 use crate::demux::Tuple;
-use crate::event::CloseReason;
+use crate::event::{CloseReason, SubflowEnd};
 use crate::id::{FlowId, SubflowId};
 use crate::info::{FlowInfo, MptcpInfo, Protocol, SubflowInfo};
 use anabranch_mptcp::{Connection, Path};
 use anabranch_tcp::{Instant, State};
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 
 pub(crate) struct Multi {
@@ -14,9 +15,30 @@ pub(crate) struct Multi {
     pub(crate) token: u32,
     /// The ends of the initial subflow, which may be gone.
     pub(crate) initial: Tuple,
+    /// The last subflows that ended.
+    gone: VecDeque<(SubflowInfo, SubflowEnd)>,
 }
 
+/// Subflows remembered after their end.
+const MAX_GONE: usize = 8;
+
 impl Multi {
+    pub(crate) fn new(connection: Connection, token: u32, initial: Tuple) -> Self {
+        Multi {
+            connection,
+            token,
+            initial,
+            gone: VecDeque::new(),
+        }
+    }
+
+    pub(crate) fn remember(&mut self, subflow: &anabranch_mptcp::SubflowInfo, end: SubflowEnd) {
+        if self.gone.len() >= MAX_GONE {
+            self.gone.pop_front();
+        }
+        self.gone.push_back((subflow.into(), end));
+    }
+
     /// The ends of all subflows there are.
     pub(crate) fn tuples(&self) -> impl Iterator<Item = (u32, Tuple)> + '_ {
         let connection = &self.connection;
@@ -67,6 +89,7 @@ impl Multi {
             send_queue: info.unacked as usize,
             recv_queue: info.unread as usize,
             subflows: info.subflows.iter().map(SubflowInfo::from).collect(),
+            gone: self.gone.iter().cloned().collect(),
         }
     }
 }
@@ -78,9 +101,14 @@ impl From<&anabranch_mptcp::SubflowInfo> for SubflowInfo {
             local: info.path.local,
             remote: info.path.remote,
             state: info.state.into(),
+            local_id: info.local_id,
+            remote_id: info.remote_id,
             backup: info.backup,
+            stale: info.stale,
             srtt: info.srtt.unwrap_or_default(),
             rttvar: info.rttvar.unwrap_or_default(),
+            min_rtt: info.min_rtt.unwrap_or_default(),
+            rto: info.rto,
             cwnd: info.cwnd,
             ssthresh: info.ssthresh,
             mss: info.mss.min(u32::from(u16::MAX)) as u16,

@@ -13,8 +13,9 @@ use crate::multi::Multi;
 use crate::receive::Arrival;
 use crate::stack::Stack;
 use anabranch_mptcp::keys::Version;
-use anabranch_mptcp::{Connection, FallbackReason, GoneReason, Refusal, SignalError, Start};
+use anabranch_mptcp::{Connection, FallbackReason, Refusal, SignalError, Start};
 use anabranch_tcp::Instant;
+use anabranch_tcp::budget::Charge;
 use anabranch_wire::Seq;
 use anabranch_wire::mptcp::{Capable, Join, MptcpOption, ResetReason};
 use std::net::SocketAddr;
@@ -31,6 +32,9 @@ const NO_MEMORY: Refusal = Refusal {
     reason: ResetReason::LackOfResources,
     transient: true,
 };
+
+/// Bytes charged for a subflow beyond the initial one.
+const SUBFLOW_COST: usize = 2048;
 
 /// What a SYN asks for.
 pub(crate) enum Wish<'a> {
@@ -79,11 +83,7 @@ impl Stack {
         let start = self.start(now, &tuple, least_iss);
         let (config, syn) = (&self.mptcp, &arrival.segment);
         let connection = Connection::accept(now, config, key, tuple.into(), syn, capable, start);
-        Some(Flow::Mptcp(Box::new(Multi {
-            connection,
-            token,
-            initial: tuple,
-        })))
+        Some(Flow::Mptcp(Box::new(Multi::new(connection, token, tuple))))
     }
 
     /// A connection that offers MP_CAPABLE.
@@ -91,11 +91,7 @@ impl Stack {
         let (key, token) = self.draw_key()?;
         let start = self.start(now, &tuple, None);
         let connection = Connection::connect(now, &self.mptcp, key, tuple.into(), start);
-        Some(Flow::Mptcp(Box::new(Multi {
-            connection,
-            token,
-            initial: tuple,
-        })))
+        Some(Flow::Mptcp(Box::new(Multi::new(connection, token, tuple))))
     }
 
     fn draw_key(&mut self) -> Option<(u64, u32)> {
@@ -108,7 +104,13 @@ impl Stack {
     }
 
     /// A SYN with MP_JOIN, on whatever address and port (RFC 8684 §3.2): the token decides.
-    pub(crate) fn receive_join(&mut self, now: Instant, arrival: &Arrival, join: &Join) {
+    pub(crate) fn receive_join(
+        &mut self,
+        now: Instant,
+        arrival: &Arrival,
+        join: &Join,
+        least_iss: Option<Seq>,
+    ) {
         let Join::Syn { backup, token, .. } = *join else {
             return;
         };
@@ -124,35 +126,58 @@ impl Stack {
             self.counters.inc(Counter::MPTcpExtMPJoinNoTokenFound);
             return self.refuse_because(now, arrival, &UNKNOWN_TOKEN);
         };
-        if self.short_of_memory() {
-            self.counters.inc(Counter::MPTcpExtMPJoinRejected);
-            return self.refuse_because(now, arrival, &NO_MEMORY);
-        }
         let tuple = arrival.tuple;
-        let start = self.start(now, &tuple, None);
+        let start = self.start(now, &tuple, least_iss);
         let nonce = self.random.u32();
+        let charge = self.admit_subflow();
         let Some(multi) = self.multi(handle) else {
             return;
         };
-        match multi
-            .connection
-            .join_passive(now, tuple.into(), &arrival.segment, join, start, nonce)
-        {
-            Ok(id) => {
-                self.demux.insert(
-                    tuple,
-                    Target {
-                        index: handle.0,
-                        subflow: id.0,
-                    },
-                );
-                self.touched(now, handle);
-            }
+        let connection = &mut multi.connection;
+        let accepted = match charge {
+            Some(charge) => connection
+                .join_passive(now, tuple.into(), &arrival.segment, join, start, nonce)
+                .map(|id| (id, charge)),
+            None => Err(NO_MEMORY),
+        };
+        match accepted {
+            Ok((id, charge)) => self.attach(now, handle, tuple, id, charge),
             Err(refusal) => {
                 self.counters.inc(Counter::MPTcpExtMPJoinRejected);
                 self.refuse_because(now, arrival, &refusal);
             }
         }
+    }
+
+    /// Leave to make one more subflow: the memory it takes.
+    fn admit_subflow(&self) -> Option<Charge> {
+        if self.short_of_memory() {
+            None
+        } else {
+            self.budget.charge(SUBFLOW_COST)
+        }
+    }
+
+    /// Makes a new subflow reachable.
+    fn attach(
+        &mut self,
+        now: Instant,
+        handle: Handle,
+        tuple: Tuple,
+        id: anabranch_mptcp::SubflowId,
+        charge: Charge,
+    ) {
+        self.demux.insert(
+            tuple,
+            Target {
+                index: handle.0,
+                subflow: id.0,
+            },
+        );
+        if let Some(slot) = self.flows.get_mut(handle) {
+            slot.charges.push(charge);
+        }
+        self.touched(now, handle);
     }
 
     fn start(&self, now: Instant, tuple: &Tuple, least_iss: Option<Seq>) -> Start {
@@ -238,7 +263,7 @@ impl Stack {
                     }
                     _ => {}
                 }
-                self.tell_path(handle, PathEvent::Fallback);
+                self.tell_path(handle, PathEvent::Fallback(reason));
             }
             Mptcp::SubflowUp(id) => self.tell_path(handle, PathEvent::SubflowUp(SubflowId(id.0))),
             Mptcp::SubflowGone(info, reason) => {
@@ -247,11 +272,17 @@ impl Stack {
                     subflow: info.id.0,
                 };
                 self.demux.remove(&info.path.into(), target);
-                let reason = match reason {
-                    GoneReason::PeerReset(reset) => Some(reset.reason),
-                    _ => None,
+                if let Some(slot) = self.flows.get_mut(handle)
+                    && slot.charges.len() > 1
+                {
+                    slot.charges.pop();
+                }
+                let end = reason.into();
+                let Some(multi) = self.multi(handle) else {
+                    return;
                 };
-                self.tell_path(handle, PathEvent::SubflowGone(SubflowId(info.id.0), reason));
+                multi.remember(&info, end);
+                self.tell_path(handle, PathEvent::SubflowGone(SubflowId(info.id.0), end));
             }
             Mptcp::Announced(remote) => {
                 let Some(multi) = self.multi(handle) else {
@@ -322,27 +353,16 @@ impl Stack {
             FlowError::NotMptcp => JoinError::NotMptcp,
             _ => JoinError::NoSuchFlow,
         })?;
-        if self.short_of_memory() {
-            return Err(JoinError::Limit);
-        }
+        let charge = self.admit_subflow().ok_or(JoinError::Limit)?;
         let tuple = self.free_tuple(local, remote)?;
         let start = self.start(now, &tuple, None);
         let nonce = self.random.u32();
         let multi = self.multi(id.into()).ok_or(JoinError::NotMptcp)?;
         let (path, remote_id) = (tuple.into(), multi.remote_id(tuple.remote));
-        let subflow = multi
-            .connection
-            .join_active(now, path, remote_id, start, nonce, backup)?
-            .0;
-        self.demux.insert(
-            tuple,
-            Target {
-                index: id.index,
-                subflow,
-            },
-        );
-        self.touched(now, id.into());
-        Ok(SubflowId(subflow))
+        let connection = &mut multi.connection;
+        let subflow = connection.join_active(now, path, remote_id, start, nonce, backup)?;
+        self.attach(now, id.into(), tuple, subflow, charge);
+        Ok(SubflowId(subflow.0))
     }
 
     /// Sets the priority of a subflow and tells the peer (MP_PRIO).

@@ -122,7 +122,7 @@ impl Stack {
         }
         let wish = Wish::of(&arrival.mptcp);
         if let Wish::Join(join) = wish {
-            return self.receive_join(now, &arrival, join);
+            return self.receive_join(now, &arrival, join, least_iss);
         }
         let Some((id, listener)) = self.listeners.find(arrival.tuple.local) else {
             return self.refuse(now, &arrival);

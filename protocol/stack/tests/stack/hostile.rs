@@ -50,7 +50,7 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 /// Two hosts with connections of both kinds, ready to be attacked.
-fn scene() -> (Pair, ListenerId, Vec<(FlowId, FlowId)>) {
+fn scene() -> (Pair, ListenerId, [(FlowId, FlowId); 3]) {
     let limits = Limits {
         memory: MEMORY,
         flows: 50,
@@ -71,14 +71,18 @@ fn scene() -> (Pair, ListenerId, Vec<(FlowId, FlowId)>) {
             ..ListenConfig::port(PORT)
         })
         .unwrap();
-    let flows = [
+    let ends = [
         ("10.0.0.1:0", "10.0.0.2:80", false),
         ("10.0.0.1:0", "10.0.0.2:80", true),
-    ]
-    .into_iter()
-    .chain([("[fd00::1]:0", "[fd00::2]:80", true)])
-    .map(|(local, remote, mptcp)| pair.connect(listener, addr(local), addr(remote), mptcp))
-    .collect();
+        ("[fd00::1]:0", "[fd00::2]:80", true),
+    ];
+    let flows =
+        ends.map(|(local, remote, mptcp)| pair.connect(listener, addr(local), addr(remote), mptcp));
+    let (now, joining) = (pair.now, flows[1].0);
+    pair.a
+        .join(now, joining, addr("10.0.1.1:0"), addr("10.0.1.2:80"), false)
+        .expect("a join");
+    pair.run(Duration::from_millis(100));
     (pair, listener, flows)
 }
 
@@ -96,8 +100,17 @@ fn mutate(packet: &Bytes, changes: &[(usize, u8)]) -> Bytes {
     bytes.into()
 }
 
+/// `PROPTEST_CASES` or few enough for every day.
+fn cases() -> u32 {
+    if std::env::var_os("PROPTEST_CASES").is_some() {
+        ProptestConfig::default().cases
+    } else {
+        200
+    }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: cases(), ..ProptestConfig::default() })]
 
     #[test]
     fn nothing_breaks_a_stack(steps in prop::collection::vec(step(), 1..60)) {

@@ -2,7 +2,8 @@
 
 use crate::pair::*;
 use anabranch_stack::{
-    Config, Counter, Event, FlowId, Limits, ListenConfig, PathEvent, Protocol, SubflowId,
+    CloseReason, Config, Counter, Event, FlowId, Limits, ListenConfig, PathEvent, Protocol,
+    SubflowEnd, SubflowId,
 };
 use anabranch_wire::mptcp::{Join, MptcpOption, ResetReason};
 use anabranch_wire::packet::Build;
@@ -148,7 +149,7 @@ fn more_subflows_than_allowed_are_reset_with_the_reason() {
         .a
         .join(pair.now, c, addr("10.0.2.1:0"), addr("10.0.2.2:80"), false)
         .unwrap();
-    let gone = PathEvent::SubflowGone(third, Some(ResetReason::Prohibited));
+    let gone = PathEvent::SubflowGone(third, SubflowEnd::PeerReset(ResetReason::Prohibited));
     pair.run_until("the third is refused", |pair| {
         pair.has(A, &Event::Path(c, gone.clone()))
     });
@@ -201,8 +202,14 @@ fn a_subflow_that_went_makes_room_for_its_ports() {
     };
     let reset = reset.transmit(smallvec![], 0).unwrap();
     pair.inject(A, reset.packets().next().unwrap().to_bytes());
-    let gone = Event::Path(c, PathEvent::SubflowGone(id, None));
+    let gone = Event::Path(
+        c,
+        PathEvent::SubflowGone(id, SubflowEnd::Tcp(CloseReason::Reset)),
+    );
     pair.run_until("it is gone", |pair| pair.has(A, &gone));
+    let remembered = pair.a.info(c).unwrap().gone;
+    assert_eq!(remembered[0].0.id, id);
+    assert_eq!(remembered[0].1, SubflowEnd::Tcp(CloseReason::Reset));
     let third = pair
         .a
         .join(pair.now, c, addr("10.0.1.1:5001"), remote, false)
@@ -228,4 +235,24 @@ fn a_listener_that_wants_no_multipath_changes_nothing_for_joins() {
     let up = Event::Path(c, PathEvent::SubflowUp(id));
     pair.run_until("it is up", |pair| pair.has(A, &up));
     assert_eq!(pair.b.info(s).unwrap().subflows.len(), 2);
+}
+
+#[test]
+fn a_join_over_the_memory_budget_is_told_to_come_later() {
+    let limits = Limits {
+        memory: 40 << 10,
+        ..Limits::default()
+    };
+    let (mut pair, c, s) = connected(Config {
+        limits,
+        ..Config::default()
+    });
+    // Unread bytes take the memory.
+    pair.a.send(pair.now, c, pattern(100_000)).unwrap();
+    pair.run(Duration::from_secs(1));
+    let before = pair.sent(B).len();
+    pair.inject(B, syn(token(&pair, s)));
+    let (packet, reason) = answer(&pair, before);
+    assert!(packet.flags.has(Flags::RST));
+    assert_eq!(reason, Some(ResetReason::LackOfResources));
 }

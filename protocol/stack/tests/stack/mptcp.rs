@@ -5,6 +5,12 @@ use anabranch_stack::{
     Announcement, CloseReason, Config, Counter, Event, FlowId, PathEvent, Protocol, Recv, State,
     SubflowId,
 };
+use anabranch_wire::frame::Transmit;
+use anabranch_wire::mptcp::{Capable, CapableFlags, MptcpOption};
+use anabranch_wire::packet::Build;
+use anabranch_wire::tcp::{Class, Flags, Options};
+use anabranch_wire::{Packet, Seq, icmp};
+use smallvec::smallvec;
 use std::time::Duration;
 
 fn pair() -> Pair {
@@ -235,7 +241,7 @@ fn options_removed_on_the_way_make_it_plain_tcp() {
 }
 
 /// Overwrites MPTCP options with padding, as middleboxes do.
-fn strip(transmit: &mut anabranch_wire::frame::Transmit, wanted: bool) {
+fn strip(transmit: &mut Transmit, wanted: bool) {
     if !wanted {
         return;
     }
@@ -251,4 +257,115 @@ fn strip(transmit: &mut anabranch_wire::frame::Transmit, wanted: bool) {
         }
         at += len;
     }
+}
+
+/// A SYN from a stranger with this MP_CAPABLE.
+fn syn(capable: Capable) -> bytes::Bytes {
+    let build = Build {
+        src: addr("10.0.0.9:1000"),
+        dst: addr("10.0.0.2:80"),
+        ttl: 64,
+        traffic_class: 0,
+        ident: 0,
+        seq: Seq(1),
+        ack: Seq(0),
+        flags: Flags::SYN,
+        window: 1000,
+        urgent: 0,
+        options: &Options::empty(Class::Syn),
+        mptcp: &[MptcpOption::Capable(capable)],
+    };
+    let packet = build.transmit(smallvec![], 0).expect("a packet");
+    packet.packets().next().expect("one packet").to_bytes()
+}
+
+#[test]
+fn what_is_not_understood_is_answered_as_plain_tcp() {
+    let hmac = CapableFlags {
+        hmac: true,
+        ..CapableFlags::default()
+    };
+    let extended = CapableFlags {
+        extensibility: true,
+        ..hmac
+    };
+    let no_hash = CapableFlags::default();
+    for (version, flags, key, multipath) in [
+        (1, hmac, None, true),
+        (0, hmac, Some(7), false),
+        (1, extended, None, false),
+        (1, no_hash, None, false),
+    ] {
+        let mut pair = pair();
+        pair.listen();
+        pair.inject(
+            B,
+            syn(Capable::Syn {
+                version,
+                flags,
+                key,
+            }),
+        );
+        let [answer] = &pair.sent(B)[..] else {
+            panic!("one answer")
+        };
+        assert_eq!(answer.flags, Flags::SYN.with(Flags::ACK));
+        assert_eq!(!answer.mptcp.is_empty(), multipath);
+        let info = pair.b.connections().next().unwrap();
+        assert_eq!(info.protocol != Protocol::Tcp, multipath);
+        assert_eq!(pair.count(B, Counter::MptcpCalls) > 0, multipath);
+    }
+}
+
+#[test]
+fn push_stands_on_the_last_of_a_burst_only() {
+    let config = Config {
+        gso_max: 65_000,
+        ..Config::default()
+    };
+    let mut pair = Pair::new(config.clone(), config);
+    let listener = pair.listen();
+    let (c, s) = pair.connect(listener, addr("10.0.0.1:0"), addr("10.0.0.2:80"), true);
+    pair.transfer((A, c), (B, s), &pattern(4_000_000));
+    pair.run(Duration::from_secs(1));
+    // Now the window is wide.
+    let pushed = |packet: &Packet| packet.flags.has(Flags::PSH);
+    let before = pair.sent(A).len();
+    pair.transfer((A, c), (B, s), &pattern(500_000));
+    let sent = &pair.sent(A)[before..];
+    let data = sent.iter().filter(|packet| !packet.payload.is_empty());
+    assert!(data.count() > 300);
+    assert_eq!(sent.iter().filter(|packet| pushed(packet)).count(), 1);
+}
+
+#[test]
+fn a_path_that_takes_less_is_learnt_for_its_subflow_alone() {
+    let mut pair = Pair::new(Config::default(), Config::default());
+    let listener = pair.listen();
+    let (c, s) = pair.connect(listener, addr("10.0.0.1:0"), addr("10.0.0.2:80"), true);
+    join_all(&mut pair, c, s, &[("[fd00::1]:0", "[fd00::2]:80")]);
+    let v6 = |transmit: &Transmit| transmit.is_ipv6();
+    pair.filter = Some(Box::new(move |side, transmit| {
+        (side == B || !v6(&transmit) || transmit.total_len() <= 1300).then_some(transmit)
+    }));
+    let data = pattern(1_000_000);
+    let (mut rest, mut got, mut told) = (data.clone(), Vec::new(), false);
+    pair.run_until("everything arrived", |pair| {
+        let taken = pair.a.send(pair.now, c, rest.clone()).unwrap();
+        rest = rest.slice(taken..);
+        pair.settle();
+        if !told && let Some(lost) = pair.lost.iter().rfind(|t| t.total_len() > 1300) {
+            let router = "fd00::fe".parse().unwrap();
+            let quoted = lost.packets().next().unwrap().to_bytes();
+            let message = icmp::packet_too_big(router, &quoted, 1300).unwrap();
+            pair.inject(A, message.to_bytes());
+            told = true;
+        }
+        read(pair, (B, s), &mut got);
+        got.len() >= data.len()
+    });
+    assert!(got == data[..]);
+    let subflows = pair.a.info(c).unwrap().subflows;
+    assert!(subflows[0].mss > 1300);
+    assert!(subflows[1].mss <= 1300 - 60);
 }

@@ -36,6 +36,8 @@ pub(crate) struct Pair {
     /// Every packet sent, as it would be on the wire.
     pub(crate) log: Vec<(Side, Bytes)>,
     pub(crate) filter: Option<Filter>,
+    /// What the filter dropped.
+    pub(crate) lost: Vec<Transmit>,
     wire: VecDeque<(Instant, Side, Frame)>,
 }
 
@@ -49,6 +51,7 @@ impl Pair {
             events: Vec::new(),
             log: Vec::new(),
             filter: None,
+            lost: Vec::new(),
             wire: VecDeque::new(),
         }
     }
@@ -84,7 +87,13 @@ impl Pair {
         let now = self.now;
         while let Some(transmit) = self.host(side).poll_transmit(now) {
             let passed = match &mut self.filter {
-                Some(filter) => filter(side, transmit),
+                Some(filter) => {
+                    let passed = filter(side, transmit.clone());
+                    if passed.is_none() {
+                        self.lost.push(transmit);
+                    }
+                    passed
+                }
                 None => Some(transmit),
             };
             for packet in passed.iter().flat_map(Transmit::packets) {
