@@ -132,7 +132,8 @@ fn an_abort_reaches_the_peer() {
         let report = world.run_to_end().unwrap_or_else(|f| panic!("{f}"));
         let reason = |p: &anabranch_sim::Progress| p.closed.map(|(_, reason)| reason);
         assert_eq!(reason(&report.client), Some(CloseReason::Aborted));
-        assert_eq!(reason(&report.server), Some(CloseReason::Reset));
+        let n = scene.paths.len();
+        assert_eq!(reason(&report.server), Some(CloseReason::Reset), "{n} paths");
         assert!(report.elapsed < ms(2000));
         world.settle().unwrap_or_else(|f| panic!("{f}"));
     });

@@ -162,6 +162,8 @@ impl Connection {
 
     /// The peer reset a subflow, or the whole connection (RFC 8684 §3.5, §3.6).
     fn on_reset(&mut self, i: usize, incoming: &Incoming<'_>) {
+        // The key proves it even where TCP asks back, because something before it is missing.
+        self.on_fastclose(incoming);
         let subflow = &mut self.paths.list[i];
         if !subflow.tcb.is_closed() {
             return;
@@ -176,7 +178,6 @@ impl Connection {
                 _ => {}
             }
         }
-        self.on_fastclose(incoming);
     }
 
     /// A segment of a connection with mappings.
