@@ -286,7 +286,7 @@ impl Connection {
         let mss = u64::from(s.tcb.mss()).max(1);
         let first = self.handshake.must_prove() && self.tx.next() == 0;
         // The implicit mapping of MP_CAPABLE: one wire segment.
-        let max = if first { mss } else { longest_run(s, mss) };
+        let max = if first { mss } else { longest_run(s, mss, self.config.gso_max) };
         let busy = s.tcb.in_flight() + s.tcb.unsent() > 0;
         Fit {
             room: s.tcb.room(),
@@ -548,9 +548,16 @@ fn displacing(signal: MptcpOption, emit: &mut Emit) -> MptcpOptions {
     MptcpOptions::from_iter([signal])
 }
 
-/// The longest run worth making on a subflow: whole segments, about [`RUN_TIME`] of its rate.
-fn longest_run(s: &Subflow, mss: u64) -> u64 {
-    let most = MAX_RUN - MAX_RUN % mss;
+/// The longest run worth making on a subflow: whole segments, one super-frame where the device
+/// takes them, about [`RUN_TIME`] of its rate.
+fn longest_run(s: &Subflow, mss: u64, gso_max: u32) -> u64 {
+    let frame = u64::from(gso_max);
+    let most = if frame < 2 * mss {
+        MAX_RUN
+    } else {
+        MAX_RUN.min(frame)
+    };
+    let most = most - most % mss;
     let Some(srtt) = s.tcb.srtt() else {
         return most;
     };
