@@ -65,7 +65,7 @@ impl Tcb {
             self.snd.wnd.update(una, segment.seq, ack as u64, wnd);
         }
         let moved = self.snd.right() != right;
-        if self.snd.right() > self.snd.nxt {
+        if self.snd.right() > self.snd.nxt && !self.snd.blocked {
             self.pending.window_backoff = 0;
             self.timers.stop(Timer::Persist);
         }

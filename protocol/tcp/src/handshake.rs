@@ -149,6 +149,7 @@ impl Tcb {
         if !flags.has(Flags::SYN) {
             return self.receipt();
         }
+        self.seen.received = now;
         self.peer_syn(now, segment);
         if !acceptable {
             // Simultaneous open: our SYN goes again, now with an ACK.

@@ -230,7 +230,12 @@ impl Tcb {
         if window < least && (window == 0 || window < u64::from(self.snd.wnd.max) / 2) {
             return None;
         }
-        let allowed = wanted.min(self.frame(grant)).min(window).min(room);
+        let frame = self.frame(grant);
+        let allowed = wanted.min(frame).min(window).min(room);
+        if allowed < wanted.min(frame) && self.worth_waiting(allowed, frame) {
+            self.cwnd_use.blocked[0] |= room < window;
+            return None;
+        }
         let size = if allowed == wanted {
             wanted
         } else {
@@ -238,6 +243,14 @@ impl Tcb {
         };
         self.nagle(start, size, mss)
             .map(|size| (start, start + size))
+    }
+
+    /// Whether a larger super-frame can be had by waiting for the acknowledgements that most of
+    /// the window has under way: each emit costs about the same, whatever its size.
+    fn worth_waiting(&self, allowed: u64, frame: u64) -> bool {
+        let limit = self.cwnd().min(u64::from(self.snd.wnd.size));
+        let steady = self.recovery.phase == Phase::Open && self.recovery.pipe() > 0;
+        steady && frame > u64::from(self.mss()) && allowed < frame.min(limit / 4)
     }
 
     /// Largest payload of one emit: whole segments.
@@ -263,7 +276,8 @@ impl Tcb {
         }
         self.recovery.board.sent(start, end, now);
         self.snd.nxt = end;
-        if !(end - start).is_multiple_of(u64::from(self.mss())) {
+        // A segment cut short by a boundary within the queue is not a small write.
+        if end == self.snd.end && !(end - start).is_multiple_of(u64::from(self.mss())) {
             self.snd.small = end;
         }
         self.note_sent(end - start);

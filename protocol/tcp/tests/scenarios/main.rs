@@ -10,6 +10,7 @@ mod icmp;
 mod keepalive;
 mod lossy;
 mod nagle;
+mod owner;
 mod paws;
 mod recovery;
 mod timeout;

@@ -64,6 +64,9 @@ pub(crate) struct App {
     shut: bool,
 }
 
+/// Whether a side's segment is lost.
+type Verdict = Box<dyn FnMut(usize, &Segment) -> bool>;
+
 pub(crate) struct Pair {
     pub(crate) now: Instant,
     pub(crate) sides: [Stream; 2],
@@ -75,7 +78,7 @@ pub(crate) struct Pair {
     /// Wire segments sent by each side, lost ones included.
     pub(crate) wire_segments: [u64; 2],
     /// Called for each wire segment before the channel's own dice; `true` loses it.
-    pub(crate) lose: Box<dyn FnMut(usize, &Segment) -> bool>,
+    pub(crate) lose: Verdict,
     free_at: [Instant; 2],
     flying: BTreeMap<(Instant, u64), Packet>,
     serial: u64,
@@ -85,6 +88,34 @@ pub(crate) struct Pair {
 fn byte(salt: u64, position: u64) -> u8 {
     let word = (position / 8 + salt).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     (word >> (8 * (position % 8))) as u8 ^ (word >> 56) as u8
+}
+
+impl Packet {
+    /// What receive offload does with neighbours; `false`: they do not fit together.
+    fn merge(&mut self, next: &Packet) -> bool {
+        let (a, b) = (&mut self.segment, &next.segment);
+        let size = if a.gso_size == 0 {
+            a.len
+        } else {
+            u32::from(a.gso_size)
+        };
+        let fits = self.to == next.to
+            && a.seq + a.len == b.seq
+            && a.ack == b.ack
+            && a.options == b.options
+            && size > 0
+            && a.len % size == 0
+            && (1..=size).contains(&b.len)
+            && a.len + b.len < 65_000
+            && a.flags == Flags::ACK;
+        if fits {
+            let (seq, len) = (a.seq, a.len);
+            *a = b.clone();
+            (a.seq, a.len, a.gso_size) = (seq, len + b.len, size as u16);
+            self.payload = [&self.payload[..], &next.payload[..]].concat().into();
+        }
+        fits
+    }
 }
 
 impl App {
@@ -165,53 +196,17 @@ impl Pair {
         let mut held: Option<Packet> = None;
         while let Some(entry) = self.flying.first_entry().filter(|e| e.key().0 <= self.now) {
             let packet = entry.remove();
-            held = match held.take() {
-                Some(first) => match self.merge(first, packet) {
-                    Ok(merged) => Some(merged),
-                    Err((first, second)) => {
-                        self.hand_over(first);
-                        Some(second)
-                    }
-                },
-                None => Some(packet),
-            };
+            let merging = held.as_mut().filter(|_| self.channel.merge);
+            if merging.is_some_and(|first| first.merge(&packet)) {
+                continue;
+            }
+            if let Some(first) = held.replace(packet) {
+                self.hand_over(first);
+            }
         }
         if let Some(last) = held {
             self.hand_over(last);
         }
-    }
-
-    /// What receive offload does with neighbours.
-    fn merge(&self, first: Packet, second: Packet) -> Result<Packet, (Packet, Packet)> {
-        let (a, b) = (&first.segment, &second.segment);
-        let size = if a.gso_size == 0 {
-            a.len
-        } else {
-            u32::from(a.gso_size)
-        };
-        let fits = self.channel.merge
-            && first.to == second.to
-            && a.seq + a.len == b.seq
-            && a.ack == b.ack
-            && a.options == b.options
-            && size > 0
-            && a.len % size == 0
-            && (1..=size).contains(&b.len)
-            && a.len + b.len < 65_000
-            && a.flags == Flags::ACK;
-        if !fits {
-            return Err((first, second));
-        }
-        let mut segment = b.clone();
-        segment.seq = a.seq;
-        segment.len += a.len;
-        segment.gso_size = size as u16;
-        let payload = [&first.payload[..], &second.payload[..]].concat().into();
-        Ok(Packet {
-            to: first.to,
-            segment,
-            payload,
-        })
     }
 
     fn hand_over(&mut self, packet: Packet) {
