@@ -7,6 +7,10 @@ use crate::{Emit, Grant, Instant, Kind, State, Tcb};
 use anabranch_wire::Seq;
 use anabranch_wire::tcp::{Flags, Options, SegmentOptions, Timestamps};
 
+/// A timestamp this much older than the last one, in ticks of the peer's clock (1 ms to 1 s each,
+/// RFC 7323 §5.4), may be of a segment that was overtaken.
+const OVERTAKEN_TICKS: u32 = 1000;
+
 impl Tcb {
     /// A segment of this connection arrived (RFC 9293 §3.10.7).
     pub fn on_segment(&mut self, now: Instant, segment: &Segment, grant: Grant) -> Receipt {
@@ -82,7 +86,8 @@ impl Tcb {
         // A segment without the option is let through, although it was agreed: some middleboxes
         // strip options after the handshake, and the sequence check still holds.
         let old = stamps_of(segment)
-            .is_some_and(|stamps| self.stamps.on && self.stamps.too_old(stamps.val, now));
+            .is_some_and(|stamps| self.stamps.on && self.stamps.too_old(stamps.val, now))
+            && !self.overtaken(start, segment);
         let end = start + i64::from(segment.len) + i64::from(control_len(segment));
         let overlaps = end >= self.rcv.nxt as i64 && start <= self.rcv.adv as i64;
         if overlaps && (!old || reset) {
@@ -102,6 +107,16 @@ impl Tcb {
             self.challenge(now);
         }
         false
+    }
+
+    /// A bare acknowledgement of nothing new with a timestamp just older than the last one: the
+    /// network reordered it. It may still tell something by SACK, and needs no answer.
+    fn overtaken(&self, start: i64, segment: &Segment) -> bool {
+        let bare = segment.len == 0 && segment.flags == Flags::ACK;
+        let recent = stamps_of(segment)
+            .is_some_and(|stamps| self.stamps.recent.wrapping_sub(stamps.val) <= OVERTAKEN_TICKS);
+        let known = self.snd.position(segment.ack) <= self.snd.una as i64;
+        bare && recent && known && start == self.rcv.nxt as i64
     }
 
     /// The SYN again, or a SYN+ACK that crosses ours, in SYN-RECEIVED.

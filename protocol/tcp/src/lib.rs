@@ -9,6 +9,11 @@
 //! reading [`Tcb::deadline`] again. The same inputs give the same outputs.
 #![forbid(unsafe_code)]
 
+/// The example of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 mod ack;
 mod acks;
 pub mod budget;

@@ -163,21 +163,17 @@ impl Tcb {
             .run_end(start)
             .min(start + mss)
             .min(self.snd.right().max(start));
-        let emit = if end > start {
-            self.send_new(now, grant, start, end, Kind::Probe)
-        } else {
+        let again = end <= start;
+        let emit = if again {
             let end = self.snd.nxt;
-            let start = (end - mss.min(end))
-                .max(self.snd.run_start(end))
-                .max(self.snd.una);
-            self.recovery.tail = Some(TailProbe { end, again: true });
+            let mss_before = end - mss.min(end);
+            let start = mss_before.max(self.snd.run_start(end)).max(self.snd.una);
             self.send_again(now, grant, start, end, Kind::Probe)
+        } else {
+            self.send_new(now, grant, start, end, Kind::Probe)
         };
-        let again = self.recovery.tail.is_some();
-        self.recovery.tail = Some(TailProbe {
-            end: self.snd.nxt,
-            again,
-        });
+        let end = self.snd.nxt;
+        self.recovery.tail = Some(TailProbe { end, again });
         // Only one probe: what follows is the retransmission timer's business.
         self.timers.stop(Timer::Tlp);
         self.timers.set(Timer::Rto, now + self.rto());

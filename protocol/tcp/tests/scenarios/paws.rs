@@ -47,6 +47,18 @@ fn an_old_timestamp_is_dropped_and_answered() {
 }
 
 #[test]
+fn an_acknowledgement_that_was_overtaken_is_heard_and_not_answered() {
+    let mut t = open();
+    t.write(5000);
+    t.wait(ms(50));
+    t.inject(". 1:1 ack 1 val 1052 ecr 6000 sack 2000:3000");
+    t.sent();
+    t.inject(". 1:1 ack 1 val 1051 ecr 6000 sack 1000:2000");
+    assert!(t.sent().iter().all(|line| !line.contains("1:1 ack")));
+    assert!(t.stream.tcb().in_flight() <= 3000);
+}
+
+#[test]
 fn after_24_days_of_silence_timestamps_are_not_compared() {
     let mut t = open();
     t.wait(Duration::from_secs(25 * 24 * 3600));
