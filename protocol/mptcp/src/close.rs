@@ -3,6 +3,7 @@
 use crate::connection::input::Incoming;
 use crate::connection::{Connection, Mode};
 use crate::event::{CloseReason, Event, GoneReason};
+use crate::handshake::Role;
 use crate::keys;
 use crate::send::Fin;
 use anabranch_tcp::{Close, Instant, State};
@@ -53,6 +54,13 @@ impl Connection {
     /// The application lets go: [`Connection::shutdown`], and nobody reads any more. Unread bytes,
     /// or bytes that still come, make it an [`Connection::abort`] (RFC 2525 §2.17).
     pub fn close(&mut self, now: Instant) {
+        // In SYN-SENT with nothing to deliver, nobody misses it (RFC 9293 §3.10.4).
+        if self.handshake.role == Role::Initiator
+            && !self.closing.was_established()
+            && self.tx.end() == 0
+        {
+            return self.abort(now);
+        }
         self.closing.orphan = true;
         self.restart_orphan_timer(now);
         self.shutdown(now);

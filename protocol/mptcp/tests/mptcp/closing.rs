@@ -57,6 +57,17 @@ fn subflow_fins_come_after_both_data_fins_were_acknowledged() {
 }
 
 #[test]
+fn an_attempt_that_is_given_up_ends_at_once_and_without_a_word() {
+    let mut world = World::new(1);
+    world.connect();
+    let now = world.now;
+    world.client.connection.as_mut().unwrap().close(now);
+    world.settle();
+    assert!(world.client.conn().is_finished());
+    assert_eq!(world.count(|w| w.has(Flags::RST)), 0);
+}
+
+#[test]
 fn data_flows_for_long_after_a_half_close_each_way() {
     for side in [Side::Client, Side::Server] {
         let mut world = World::joined(2);
