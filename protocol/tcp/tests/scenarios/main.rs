@@ -15,5 +15,6 @@ mod nagle;
 mod owner;
 mod paws;
 mod recovery;
+mod stream;
 mod timeout;
 mod window;

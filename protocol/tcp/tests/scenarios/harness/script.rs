@@ -73,18 +73,23 @@ impl Script {
 
     /// A SYN came, SYN+ACK sent.
     pub(crate) fn accepting(tcp: &Config, syn: &str) -> Script {
+        Script::accepting_with(&Script::config(tcp), syn)
+    }
+
+    fn accepting_with(config: &StreamConfig, syn: &str) -> Script {
         let now = Instant(1_000_000_000);
         let syn = parse(syn, 60_000);
-        Script::new(
-            Stream::accept(now, &Script::config(tcp), &syn, ISS, 5000),
-            now,
-        )
+        Script::new(Stream::accept(now, config, &syn, ISS, 5000), now)
     }
 
     /// Opened by the peer with a round-trip time of 100 ms.
     pub(crate) fn open(tcp: &Config) -> Script {
-        let sack = if tcp.sack { " sackok" } else { "" };
-        let mut script = Script::accepting(tcp, &format!("S 0:0 mss 1000{sack}"));
+        Script::open_with(&Script::config(tcp))
+    }
+
+    pub(crate) fn open_with(config: &StreamConfig) -> Script {
+        let sack = if config.tcp.sack { " sackok" } else { "" };
+        let mut script = Script::accepting_with(config, &format!("S 0:0 mss 1000{sack}"));
         assert_eq!(script.sent(), ["S. 0:0 ack 1"]);
         script.wait(ms(100));
         script.inject(". 1:1 ack 1");
