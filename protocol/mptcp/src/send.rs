@@ -59,6 +59,8 @@ pub(crate) struct SendQueue {
     /// Largest window the peer ever offered.
     max_window: u64,
     fin: Fin,
+    /// End of the last run that did not fill its segments.
+    small: u64,
     /// A send was cut short.
     pub(crate) wants_room: bool,
 }
@@ -74,7 +76,8 @@ pub(crate) struct Fit {
     pub(crate) max: u64,
     /// An acknowledgement will come and make more room.
     pub(crate) busy: bool,
-    /// Hold a partial segment back while anything is unacknowledged (RFC 9293 §3.7.4).
+    /// Hold a partial segment back while an earlier one is unacknowledged (RFC 9293 §3.7.4;
+    /// Minshall's variant does not delay the tail of a large write).
     pub(crate) nagle: bool,
 }
 
@@ -89,6 +92,7 @@ impl SendQueue {
             edge: 0,
             max_window: 0,
             fin: Fin::No,
+            small: 0,
             wants_room: false,
         }
     }
@@ -183,8 +187,10 @@ impl SendQueue {
             return None;
         }
         if len == queued {
-            let hold = fit.nagle && len < fit.mss && !idle && self.fin == Fin::No;
-            return (!hold).then_some(len);
+            let small = self.small > self.una();
+            let hold = fit.nagle && small && self.fin == Fin::No;
+            let len = if hold { len - len % fit.mss } else { len };
+            return (len > 0).then_some(len);
         }
         let whole = len - len % fit.mss;
         if self.window() == len && len < fit.mss {
@@ -197,11 +203,14 @@ impl SendQueue {
         Some(if whole == 0 { len } else { whole })
     }
 
-    /// Give the next `len` new bytes to a subflow; the last ones take the DATA_FIN along if
-    /// `with_fin`.
-    pub(crate) fn assign(&mut self, len: u64, to: SubflowId, with_fin: bool) -> Run {
+    /// Give the next `len` new bytes to a subflow with segments of `mss`; the last ones take the
+    /// DATA_FIN along if `with_fin`.
+    pub(crate) fn assign(&mut self, len: u64, to: SubflowId, mss: u64, with_fin: bool) -> Run {
         let start = self.next;
         self.next += len;
+        if !len.is_multiple_of(mss) {
+            self.small = self.next;
+        }
         let fin = with_fin && self.fin == Fin::Wanted && self.next == self.end();
         if fin {
             self.fin = Fin::Sent;

@@ -7,6 +7,8 @@ use crate::config::CHALLENGE_PERIOD;
 const QUICK: u8 = 16;
 /// Until full-sized segments were seen they are taken to be at least this large.
 const LEAST_SEGMENT: u32 = 536;
+/// Full-sized segments differ by what options take of them.
+const OPTION_SPACE: u32 = 40;
 
 #[derive(Debug)]
 pub(crate) struct AckPolicy {
@@ -38,7 +40,8 @@ impl AckPolicy {
     pub(crate) fn received(&mut self, bytes: u32, wire: u32) -> bool {
         self.segment = self.segment.max(wire);
         self.unacked = self.unacked.saturating_add(bytes);
-        if self.quick > 0 || self.unacked >= 2 * self.segment {
+        let full = self.segment - OPTION_SPACE;
+        if self.quick > 0 || self.unacked >= 2 * full {
             self.now = true;
         }
         !self.now

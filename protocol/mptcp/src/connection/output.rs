@@ -217,7 +217,7 @@ impl Connection {
         let first = self.handshake.must_prove() && self.tx.next() == 0;
         let run = self
             .tx
-            .assign(len, id, self.mode == Mode::Multipath && !first);
+            .assign(len, id, fit.mss, self.mode == Mode::Multipath && !first);
         self.map(id, &run);
         true
     }
