@@ -54,7 +54,8 @@ impl Tcb {
 
     fn poll_synchronized(&mut self, now: Instant, grant: &Grant) -> Option<Emit> {
         // What SACK has to say goes on a bare ACK, where there is room for it.
-        if self.acks.now && self.rcv.has_sack() {
+        let bare = std::mem::take(&mut self.pending.bare);
+        if self.acks.now && (bare || self.rcv.has_sack()) {
             return self.poll_ack(now, grant);
         }
         if let Some(probe) = self.pending.probe.take()

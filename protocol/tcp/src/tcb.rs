@@ -80,6 +80,8 @@ pub(crate) struct Pending {
     /// touching this connection.
     pub(crate) refusal: Option<(Seq, Seq, Flags)>,
     pub(crate) probe: Option<Probe>,
+    /// The next acknowledgement is to have no payload.
+    pub(crate) bare: bool,
     /// Nobody reads any more.
     pub(crate) orphan: bool,
     /// Probes since the window last let something through.
@@ -159,6 +161,13 @@ impl Tcb {
     /// acknowledge.
     pub fn request_ack(&mut self) {
         self.acks.now = true;
+    }
+
+    /// [`Tcb::request_ack`], but on a segment without payload, even if there is payload to carry
+    /// it: the owner has options to send that belong on no other.
+    pub fn request_bare_ack(&mut self) {
+        self.acks.now = true;
+        self.pending.bare = true;
     }
 
     /// No more payload will be appended: FIN after what was. Half a close: the peer may go on
