@@ -74,7 +74,12 @@ impl Connection {
         let mut delivery = Delivery::new();
         subflow.rx.make_infinite(rx, &mut delivery);
         let snd_una = subflow.tcb.snd_una();
-        self.mode = Mode::Plain { reason, shift };
+        let subflow = subflow.id;
+        self.mode = Mode::Plain {
+            subflow,
+            reason,
+            shift,
+        };
         self.deliver(delivery, true);
         self.tx.allow_all();
         self.tx.forget_reinjections();
@@ -93,16 +98,24 @@ impl Connection {
     }
 
     /// A segment of a connection that is plain TCP.
-    pub(crate) fn on_plain(&mut self, i: usize, receipt: &Receipt, payload: &Bytes, shift: u64) {
+    pub(crate) fn on_plain(&mut self, now: Instant, i: usize, receipt: &Receipt, payload: &Bytes) {
+        let Mode::Plain { subflow, shift, .. } = self.mode else {
+            return;
+        };
+        if self.paths.list[i].id != subflow {
+            return;
+        }
         self.subflow_acked(i, receipt.snd_una);
-        self.tx.acknowledge(receipt.snd_una.wrapping_add(shift));
+        if self.tx.acknowledge(receipt.snd_una.wrapping_add(shift)) > 0 {
+            self.restart_orphan_timer(now);
+        }
         let mut delivery = Delivery::new();
         for range in &receipt.new {
             let rel = receipt.rel_start + i64::from(range.start);
             let bytes = payload.slice(range.start as usize..range.end as usize);
             if let Ok(rel) = u64::try_from(rel) {
                 // An infinite mapping leaves nothing unmapped.
-                let _ = self.paths.list[i].rx.feed(rel, bytes, &mut delivery);
+                self.paths.list[i].rx.feed(rel, bytes, &mut delivery);
             }
         }
         self.deliver(delivery, true);
@@ -110,10 +123,10 @@ impl Connection {
 
     /// FIN stands for DATA_FIN, both ways.
     pub(crate) fn update_plain_fin(&mut self) {
-        if !matches!(self.mode, Mode::Plain { .. }) {
+        let Mode::Plain { subflow, .. } = self.mode else {
             return;
-        }
-        let Some(subflow) = self.paths.list.first_mut() else {
+        };
+        let Some(subflow) = self.paths.get_mut(subflow) else {
             return;
         };
         let tcb = &mut subflow.tcb;
@@ -171,7 +184,7 @@ impl Connection {
         subflow.failed = true;
         subflow.pending.fail = Some(remote.space().dsn(position));
         if alone {
-            subflow.tcb.request_ack();
+            subflow.tcb.request_bare_ack();
         } else {
             subflow.reset(ResetReason::Middlebox);
         }
@@ -192,9 +205,11 @@ impl Connection {
         let subflow = &mut self.paths.list[i];
         if !subflow.failed {
             subflow.pending.fail = Some(remote.space().dsn(position));
-            subflow.tcb.request_ack();
+            subflow.tcb.request_bare_ack();
         }
-        let rel = subflow.rx.first_waiting().unwrap_or(subflow.tcb.rcv_nxt());
+        // Everything before was placed: the first byte that waits is the next of the stream.
+        let next = subflow.tcb.rcv_nxt();
+        let rel = subflow.rx.first_waiting().map_or(next, |w| w.min(next));
         let rx = RxMapping {
             rel,
             position,

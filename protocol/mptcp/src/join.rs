@@ -37,6 +37,9 @@ impl Connection {
         if self.paths.alive() >= usize::from(self.config.max_subflows) {
             return Err(refusal(ResetReason::Prohibited, true));
         }
+        if self.config.deny_join && path.local == self.signals.initial().local {
+            return Err(refusal(ResetReason::Prohibited, false));
+        }
         let local_id = self.signals.local_id(path.local);
         let tcb = subflow::accept(now, &self.config.tcp, syn, &start);
         let nonces = Nonces {

@@ -287,7 +287,7 @@ impl Connection {
         let subflow = self.paths.get_mut(id).ok_or(SignalError::NoSuchSubflow)?;
         subflow.backup.ours = backup;
         subflow.pending.prio = true;
-        subflow.tcb.request_ack();
+        subflow.tcb.request_bare_ack();
         self.update(now);
         Ok(())
     }
@@ -414,6 +414,6 @@ impl Connection {
             return;
         };
         self.signals.carrier = Some(id);
-        self.request_ack(id);
+        self.request_bare_ack(id);
     }
 }

@@ -3,8 +3,9 @@
 use super::input::Incoming;
 use super::{Connection, Mode, Paths};
 use crate::config::SubflowId;
-use crate::mapping::{Check, Delivery, RxMapping, Trouble};
+use crate::mapping::{Check, Delivery, RxMapping};
 use crate::send::Fin;
+use crate::subflow::Phase;
 use anabranch_tcp::{Instant, Receipt};
 use anabranch_wire::Seq;
 use anabranch_wire::checksum::Sum;
@@ -55,14 +56,14 @@ impl Connection {
         incoming: &Incoming<'_>,
         receipt: &Receipt,
         out: &mut Delivery,
-    ) -> Result<(), Trouble> {
+    ) {
         let Some(remote) = self.handshake.remote else {
-            return Ok(());
+            return;
         };
         if let Some(Capable::Ack {
             data: Some(data), ..
         }) = incoming.capable
-            && i == 0
+            && self.paths.list[i].phase == Phase::Initial
         {
             self.handshake.confirmed = true;
             let mapping = DssMapping {
@@ -74,20 +75,20 @@ impl Connection {
             return self.learn(i, &mapping, false, receipt, out);
         }
         let Some(dss) = incoming.dss else {
-            return Ok(());
+            return;
         };
         let Some(mapping) = dss.mapping else {
-            return Ok(());
+            return;
         };
         self.long_ack |= mapping.dsn.is_long();
         if mapping.len == 0 {
             self.on_infinite_mapping(now, i, &mapping, receipt);
-            return Ok(());
+            return;
         }
         if dss.data_fin && mapping.len == 1 {
-            return Ok(());
+            return;
         }
-        self.learn(i, &mapping, dss.data_fin, receipt, out)
+        self.learn(i, &mapping, dss.data_fin, receipt, out);
     }
 
     fn learn(
@@ -97,10 +98,10 @@ impl Connection {
         fin: bool,
         receipt: &Receipt,
         out: &mut Delivery,
-    ) -> Result<(), Trouble> {
+    ) {
         let Some((rel, position)) = self.place(mapping, receipt.rcv_nxt) else {
             self.counters.bad_options += 1;
-            return Ok(());
+            return;
         };
         let len = u64::from(mapping.len) - u64::from(fin);
         let check = self.check(mapping, position);
@@ -114,9 +115,8 @@ impl Connection {
         let floor = receipt
             .rcv_nxt
             .min(receipt.rel_start.try_into().unwrap_or(0));
-        let result = rx.register(mapping, floor, out);
+        rx.register(mapping, floor, out);
         self.counters.mapping_conflicts += std::mem::take(&mut rx.conflicts);
-        result
     }
 
     /// Subflow and data position of a mapping's first byte.

@@ -94,7 +94,12 @@ impl Connection {
                 self.on_synchronized(now, i, &incoming);
             }
             match self.mode {
-                Mode::Plain { shift, .. } => self.on_plain(i, &receipt, &payload, shift),
+                Mode::Plain { .. } => {
+                    let mapping = incoming.dss.and_then(|d| d.mapping);
+                    let infinite = mapping.is_some_and(|m| m.len == 0);
+                    self.counters.infinite_in += u64::from(infinite);
+                    self.on_plain(now, i, &receipt, &payload);
+                }
                 Mode::Opening | Mode::Multipath => {
                     self.on_multipath(now, i, &segment, &receipt, &incoming, &payload);
                 }
@@ -205,23 +210,17 @@ impl Connection {
         self.subflow_acked(i, receipt.snd_una);
         if self.must_fall_back(i, receipt, incoming) {
             self.fall_back_from_start(now, i, FallbackReason::NoDataAck);
-            if let Mode::Plain { shift, .. } = self.mode {
-                self.on_plain(i, receipt, payload, shift);
-            }
-            return;
+            return self.on_plain(now, i, receipt, payload);
         }
         let mut delivery = Delivery::new();
-        let mut result = Ok(());
         if acceptable {
-            result = self.learn_mappings(now, i, incoming, receipt, &mut delivery);
+            self.learn_mappings(now, i, incoming, receipt, &mut delivery);
         }
         for range in &receipt.new {
             let rel = receipt.rel_start + i64::from(range.start);
             let bytes = payload.slice(range.start as usize..range.end as usize);
-            if let Ok(rel) = u64::try_from(rel)
-                && result.is_ok()
-            {
-                result = self.paths.list[i].rx.feed(rel, bytes, &mut delivery);
+            if let Ok(rel) = u64::try_from(rel) {
+                self.paths.list[i].rx.feed(rel, bytes, &mut delivery);
             }
         }
         self.deliver(delivery, false);
@@ -230,9 +229,9 @@ impl Connection {
             self.on_data_fin(i, incoming);
             self.on_signals(now, i, incoming);
         }
-        match result {
-            Ok(()) => self.check_first_data(now, i, receipt),
-            Err(trouble) => self.on_trouble(now, i, trouble),
+        match self.paths.list[i].rx.take_trouble() {
+            None => self.check_first_data(now, i, receipt),
+            Some(trouble) => self.on_trouble(now, i, trouble),
         }
     }
 
@@ -255,12 +254,11 @@ impl Connection {
     fn on_trouble(&mut self, now: Instant, i: usize, trouble: Trouble) {
         match trouble {
             Trouble::Checksum(position) => self.on_bad_checksum(i, position),
-            Trouble::Unmapped => {
-                if self.is_unproven(i) {
-                    self.fall_back_from_start(now, i, FallbackReason::NoMapping);
-                } else {
-                    self.paths.list[i].reset(ResetReason::MptcpError);
-                }
+            Trouble::Unmapped if self.is_unproven(i) => {
+                self.fall_back_from_start(now, i, FallbackReason::NoMapping);
+            }
+            Trouble::Unmapped | Trouble::Overflow => {
+                self.paths.list[i].reset(ResetReason::MptcpError);
             }
         }
     }

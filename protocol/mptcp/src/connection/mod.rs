@@ -34,6 +34,8 @@ pub(crate) enum Mode {
     Multipath,
     /// One subflow with an infinite mapping both ways: plain TCP.
     Plain {
+        /// Which.
+        subflow: SubflowId,
         reason: FallbackReason,
         /// Data position minus subflow position of what we send.
         shift: u64,
@@ -297,7 +299,7 @@ impl Connection {
                 if let Some(subflow) = known {
                     subflow.tcb.request_ack();
                 } else if let Some(id) = self.paths.best() {
-                    self.request_ack(id);
+                    self.request_bare_ack(id);
                 }
             }
         }
@@ -313,9 +315,9 @@ impl Connection {
             .unwrap_or(1460)
     }
 
-    pub(crate) fn request_ack(&mut self, id: SubflowId) {
+    pub(crate) fn request_bare_ack(&mut self, id: SubflowId) {
         if let Some(subflow) = self.paths.get_mut(id) {
-            subflow.tcb.request_ack();
+            subflow.tcb.request_bare_ack();
         }
     }
 

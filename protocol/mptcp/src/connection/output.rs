@@ -165,7 +165,7 @@ impl Connection {
             && self.tx.fin_due()
             && let Some(id) = self.paths.best()
         {
-            self.request_ack(id);
+            self.request_bare_ack(id);
         }
     }
 
@@ -240,7 +240,7 @@ impl Connection {
 
     /// Whether a subflow may be given data: it is active and delivers, or it is the only one.
     fn usable(&self, s: &Subflow) -> bool {
-        s.is_active() && (!s.stale || self.paths.list.len() == 1)
+        s.is_active() && (!s.stale || self.paths.active().count() == 1)
     }
 
     fn candidate(&self, s: &Subflow, again: bool, queued: u64) -> Candidate {
@@ -286,7 +286,11 @@ impl Connection {
         let mss = u64::from(s.tcb.mss()).max(1);
         let first = self.handshake.must_prove() && self.tx.next() == 0;
         // The implicit mapping of MP_CAPABLE: one wire segment.
-        let max = if first { mss } else { longest_run(s, mss, self.config.gso_max) };
+        let max = if first {
+            mss
+        } else {
+            longest_run(s, mss, self.config.gso_max)
+        };
         let busy = s.tcb.in_flight() + s.tcb.unsent() > 0;
         Fit {
             room: s.tcb.room(),
@@ -439,7 +443,7 @@ impl Connection {
                     self.handshake.proof_sent = true;
                     out.extend(self.handshake.ack(None).map(MptcpOption::Capable));
                     if fin {
-                        self.request_ack(id);
+                        self.request_bare_ack(id);
                     }
                     return out;
                 }

@@ -95,7 +95,8 @@ impl Connection {
         if progress {
             self.timers.backoff = 0;
         }
-        if !self.tx.outstanding() || !matches!(self.mode, Mode::Multipath) {
+        let over = self.closing.is_closed() || self.mode != Mode::Multipath;
+        if over || !self.tx.outstanding() {
             self.timers.data = None;
         } else if self.timers.data.is_none() || progress {
             self.timers.data = Some(now + self.data_rto());
@@ -126,7 +127,7 @@ impl Connection {
         if self.tx.fin_due() {
             // Pure ACKs do not show which path lost one: try all.
             let active = self.paths.list.iter_mut().filter(|s| s.is_active());
-            active.for_each(|s| s.tcb.request_ack());
+            active.for_each(|s| s.tcb.request_bare_ack());
         }
         self.arm_data_timer(now, false);
         self.dirty = true;

@@ -66,6 +66,8 @@ pub(crate) type Delivery = SmallVec<[(u64, Bytes); 2]>;
 pub(crate) enum Trouble {
     /// Too much payload without a mapping.
     Unmapped,
+    /// So much of it, in so small pieces, that some was dropped.
+    Overflow,
     /// The mapping at this data position has a wrong checksum.
     Checksum(u64),
 }
@@ -83,33 +85,28 @@ pub(crate) struct RxMappings {
     waiting: BTreeMap<u64, Bytes>,
     /// Bytes in `waiting` without a mapping.
     unmapped: u64,
+    trouble: Option<Trouble>,
     /// Mappings that contradict earlier ones.
     pub(crate) conflicts: u64,
 }
 
 impl RxMappings {
-    /// Learn a mapping that came with bytes from `floor` on; payload that waited for it goes to `out`. What was mapped before stays as
-    /// it was (RFC 8684 §3.3: a mapping cannot be changed).
-    pub(crate) fn register(
-        &mut self,
-        mapping: RxMapping,
-        floor: u64,
-        out: &mut Delivery,
-    ) -> Result<(), Trouble> {
+    /// Learn a mapping that came with bytes from `floor` on; payload that waited for it goes to
+    /// `out`. What was mapped before stays as it was (RFC 8684 §3.3: a mapping cannot be changed).
+    pub(crate) fn register(&mut self, mapping: RxMapping, floor: u64, out: &mut Delivery) {
         if self.last == Some(mapping) || mapping.len == 0 {
-            return Ok(());
+            return;
         }
         let floor = self.waiting.keys().next().map_or(floor, |w| floor.min(*w));
         if mapping.end() <= floor || self.mappings.len() >= MAX_MAPPINGS {
-            return Ok(());
+            return;
         }
         self.last = Some(mapping);
         for part in self.uncovered(&mapping) {
             let at = self.mappings.partition_point(|m| m.rel < part.rel);
             self.mappings.insert(at, part);
-            self.release(part.rel..part.end(), out)?;
+            self.release(part.rel..part.end(), out);
         }
-        Ok(())
     }
 
     /// The parts of `new` that no mapping covers.
@@ -140,20 +137,16 @@ impl RxMappings {
         parts
     }
 
-    /// Payload that was new to the subflow, from position `rel` on.
-    pub(crate) fn feed(
-        &mut self,
-        mut rel: u64,
-        mut bytes: Bytes,
-        out: &mut Delivery,
-    ) -> Result<(), Trouble> {
+    /// Payload that was new to the subflow, from position `rel` on. All of it is kept, whatever
+    /// trouble it makes: a fallback may need it.
+    pub(crate) fn feed(&mut self, mut rel: u64, mut bytes: Bytes, out: &mut Delivery) {
         while bytes.has_remaining() {
             let i = self.mappings.partition_point(|m| m.end() <= rel);
             match self.mappings.get(i).copied() {
                 Some(m) if m.contains(rel) => {
                     let take = (m.end() - rel).min(bytes.len() as u64) as usize;
                     let piece = bytes.split_to(take);
-                    self.mapped(&m, rel, piece, out)?;
+                    self.mapped(&m, rel, piece, out);
                     rel += take as u64;
                 }
                 next => {
@@ -161,71 +154,62 @@ impl RxMappings {
                     let take = gap.min(bytes.len() as u64) as usize;
                     let piece = bytes.split_to(take);
                     self.unmapped += take as u64;
-                    self.wait(rel, piece)?;
+                    self.wait(rel, piece);
                     rel += take as u64;
                 }
             }
         }
         if self.unmapped > MAX_UNMAPPED {
-            Err(Trouble::Unmapped)
-        } else {
-            Ok(())
+            self.trouble.get_or_insert(Trouble::Unmapped);
         }
     }
 
+    /// What was found wrong since this was asked last.
+    pub(crate) fn take_trouble(&mut self) -> Option<Trouble> {
+        self.trouble.take()
+    }
+
     /// Payload that lies within `mapping`.
-    fn mapped(
-        &mut self,
-        mapping: &RxMapping,
-        rel: u64,
-        piece: Bytes,
-        out: &mut Delivery,
-    ) -> Result<(), Trouble> {
+    fn mapped(&mut self, mapping: &RxMapping, rel: u64, piece: Bytes, out: &mut Delivery) {
         let Some(check) = mapping.check else {
             out.push((rel.wrapping_add(mapping.shift()), piece));
-            return Ok(());
+            return;
         };
         let arrived = self.arrived.entry(mapping.rel).or_default();
         *arrived += piece.len() as u64;
         let whole = *arrived == mapping.len;
-        self.wait(rel, piece)?;
+        self.wait(rel, piece);
         if whole {
-            self.check(mapping, &check, out)
-        } else {
-            Ok(())
+            self.check(mapping, &check, out);
         }
     }
 
     /// Verify a mapping all bytes of which are here, and hand them over.
-    fn check(
-        &mut self,
-        mapping: &RxMapping,
-        check: &Check,
-        out: &mut Delivery,
-    ) -> Result<(), Trouble> {
+    fn check(&mut self, mapping: &RxMapping, check: &Check, out: &mut Delivery) {
         let range = mapping.rel..mapping.end();
         let pieces = self.waiting.range(range.clone()).map(|(_, b)| b.as_ref());
         if !check.holds(checksum::sum_slices(pieces)) {
-            return Err(Trouble::Checksum(mapping.position));
+            self.trouble
+                .get_or_insert(Trouble::Checksum(mapping.position));
+            return;
         }
         while let Some((&rel, _)) = self.waiting.range(range.clone()).next() {
             let piece = self.waiting.remove(&rel).unwrap_or_default();
             out.push((rel.wrapping_add(mapping.shift()), piece));
         }
         self.arrived.remove(&mapping.rel);
-        Ok(())
     }
 
-    fn wait(&mut self, rel: u64, piece: Bytes) -> Result<(), Trouble> {
-        if self.waiting.len() >= MAX_WAITING {
-            return Err(Trouble::Unmapped);
+    fn wait(&mut self, rel: u64, piece: Bytes) {
+        if self.waiting.len() < MAX_WAITING {
+            self.waiting.insert(rel, piece);
+        } else {
+            self.trouble = Some(Trouble::Overflow);
         }
-        self.waiting.insert(rel, piece);
-        Ok(())
     }
 
     /// Payload in `range` that waited for a mapping has got one.
-    fn release(&mut self, range: Range<u64>, out: &mut Delivery) -> Result<(), Trouble> {
+    fn release(&mut self, range: Range<u64>, out: &mut Delivery) {
         // A piece may begin before the range and reach into it.
         let before = self
             .waiting
@@ -253,9 +237,8 @@ impl RxMappings {
                 continue;
             };
             self.unmapped -= piece.len() as u64;
-            self.feed(rel, piece, out)?;
+            self.feed(rel, piece, out);
         }
-        Ok(())
     }
 
     /// Cut the waiting piece at `rel` in two at `at`.

@@ -314,3 +314,16 @@ fn a_join_that_nobody_answers_gives_up() {
         world.client.events
     );
 }
+
+#[test]
+fn flag_c_is_meant() {
+    let config = Config {
+        deny_join: true,
+        ..Config::default()
+    };
+    let mut s = Script::with(config, PEER_KEY);
+    // Link 0 leads to the address and port of the initial subflow.
+    let refusal = s.join_syn(0, 3).expect_err("refused");
+    assert!(!refusal.transient && refusal.reason == ResetReason::Prohibited);
+    s.join(1);
+}

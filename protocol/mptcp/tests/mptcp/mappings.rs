@@ -316,6 +316,29 @@ fn a_wrong_checksum_on_the_only_subflow_asks_for_an_infinite_mapping() {
 }
 
 #[test]
+fn nothing_behind_a_wrong_checksum_in_one_segment_is_lost() {
+    let mut s = with_checksum();
+    // Two mappings came ahead; a proxy merged their segments and altered the first.
+    let (first, second) = (checked(&s, 0, 0, b"first"), checked(&s, 5, 5, b"second"));
+    for mapping in [first, second] {
+        let dss = s.dss(0, Some(mapping));
+        s.ack(0, vec![dss]);
+    }
+    let ack = s.dss(0, None);
+    s.data(0, 0, b"FIRSTsecond", vec![ack]);
+    s.out();
+    assert_eq!(s.read(), b"");
+    let infinite = DssMapping {
+        len: 0,
+        checksum: Some(0),
+        ..s.mapping(0, 0, 0)
+    };
+    let dss = s.dss(0, Some(infinite));
+    s.data(0, 11, b"third", vec![dss]);
+    assert_eq!(s.read(), b"FIRSTsecondthird");
+}
+
+#[test]
 fn first_data_with_mp_capable_brings_keys_and_mapping() {
     let capable = Capable::Syn {
         version: 1,

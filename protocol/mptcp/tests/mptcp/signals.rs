@@ -346,3 +346,42 @@ fn acks_that_only_signal_do_not_look_like_loss() {
     s.out();
     assert_eq!(s.conn.info().subflows[0].stats.retransmits, 0);
 }
+
+#[test]
+fn signals_leave_at_once_in_the_middle_of_a_transfer_one_way() {
+    let mut world = World::joined(2);
+    world
+        .links
+        .iter_mut()
+        .for_each(|l| l.rate = Some(2_000_000));
+    world.send(Side::Server, pattern(6 << 20, 1));
+    world.run_for(Duration::from_millis(700));
+    let second = world.server.info().subflows[1].id;
+    world.with_conn(Side::Server, |c, now| {
+        c.announce(now, 3, server_addr(3), None).expect("announced");
+        c.set_backup(now, second, true).expect("set");
+    });
+    world.run_for(Duration::from_millis(200));
+    assert!(
+        world
+            .client
+            .events
+            .iter()
+            .any(|e| matches!(e, Event::Announced(_)))
+    );
+    assert!(
+        world
+            .client
+            .events
+            .iter()
+            .any(|e| matches!(e, Event::PeerBackup(_, true)))
+    );
+    assert!(
+        world
+            .server
+            .events
+            .iter()
+            .any(|e| matches!(e, Event::Echoed(3)))
+    );
+    assert!(world.client.received.len() < 6 << 20);
+}
