@@ -2,7 +2,7 @@
 
 use std::io;
 
-use anabranch_kernel::Netns;
+use anabranch_kernel::{Netns, sysctl};
 
 /// A network namespace without a name. It lives as long as this value and what runs in it, so
 /// nothing is left behind even when a test is killed.
@@ -12,7 +12,11 @@ pub struct Host(Netns);
 impl Host {
     /// A new namespace with its loopback up. Needs `CAP_SYS_ADMIN`.
     pub fn new() -> io::Result<Self> {
-        Netns::new().map(Self).map_err(io::Error::other)
+        let netns = Netns::new().map_err(io::Error::other)?;
+        // Duplicate address detection would have the host change by itself for seconds. Without
+        // IPv6 there is none.
+        let _ = netns.run(|| sysctl::write("net/ipv6/conf/default/accept_dad", "0"));
+        Ok(Self(netns))
     }
 
     /// Runs `work` on a thread of its own in this namespace. Threads and processes it starts

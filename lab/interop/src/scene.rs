@@ -14,6 +14,7 @@ use crate::exchange::{self, Outcome, Plan, Seen};
 use crate::pattern::Pattern;
 use crate::server::Anabranch;
 use crate::socket::{self, Protocol};
+use crate::tool::output;
 use crate::topology::{Endpoint, Side, Topology};
 
 /// The port of the service under test.
@@ -191,10 +192,30 @@ impl Scene {
         while moved() < goal {
             assert!(
                 Instant::now() < deadline,
-                "link {link} does not move {bytes} bytes"
+                "link {link} does not move {bytes} bytes\n{}",
+                self.describe()
             );
             thread::sleep(Duration::from_millis(5));
         }
+    }
+
+    /// What both ends know of their connections, for messages.
+    fn describe(&self) -> String {
+        let counters = self.topology.client.run(Counters::read).unwrap_or_default();
+        let kernel = self
+            .topology
+            .client
+            .run(|| output("ss", "-tinM"))
+            .unwrap_or_default();
+        let served = self
+            .server
+            .as_ref()
+            .and_then(|server| server.connections().ok());
+        format!(
+            "client counted {:?}\nclient has\n{kernel}\nserver has\n{}",
+            counters.with_prefix("MPTcpExt"),
+            served.unwrap_or_default()
+        )
     }
 
     /// Does all `plans` at once, each over a connection of its own.

@@ -2,7 +2,6 @@
 
 use std::io::{self, BufRead, BufReader};
 use std::net::SocketAddr;
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -73,6 +72,7 @@ impl Anabranch {
 
     /// Starts it once more, with the same arguments, after it ended.
     pub fn start_again(&mut self, host: &Host) -> io::Result<()> {
+        self.log.lock().expect("no holder panics").clear();
         self.child = spawn(&self.program, host, &self.arguments, &self.log)?;
         self.wait_until_it_serves()
     }
@@ -134,9 +134,15 @@ impl Anabranch {
         }
     }
 
+    /// It says so when its ports are its own.
+    fn ready(&self) -> bool {
+        let log = self.log.lock().expect("no holder panics");
+        log.lines().any(|line| line.ends_with(" ready"))
+    }
+
     fn wait_until_it_serves(&mut self) -> io::Result<()> {
         let deadline = Instant::now() + START;
-        while UnixStream::connect(&self.control).is_err() {
+        while !self.ready() {
             if let Some(status) = self.child.try_wait()? {
                 // Its last words may still be on their way.
                 thread::sleep(Duration::from_millis(100));

@@ -1,6 +1,8 @@
-//! `peer ADDR:PORT SEED UP DOWN`: a client as a process of its own, so that it can be killed.
+//! `peer ADDR:PORT SEED UP DOWN PAUSE`: a client as a process of its own, so that it can be killed.
+//! It reads nothing for the first PAUSE seconds.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anabranch_interop::exchange::{self, Plan};
 use anabranch_interop::scene::PATIENCE;
@@ -18,10 +20,13 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &[String]) -> Result<(), Box<dyn std::error::Error>> {
-    let [to, seed, up, down] = arguments else {
-        return Err("usage: peer ADDR:PORT SEED UP DOWN".into());
+    let [to, seed, up, down, pause] = arguments else {
+        return Err("usage: peer ADDR:PORT SEED UP DOWN PAUSE".into());
     };
-    let plan = Plan::new(seed.parse()?, up.parse()?, down.parse()?);
+    let plan = Plan {
+        client_pause: Duration::from_secs(pause.parse()?),
+        ..Plan::new(seed.parse()?, up.parse()?, down.parse()?)
+    };
     let stream = socket::connect(Protocol::Mptcp, None, to.parse()?, PATIENCE)?;
     exchange::client(&stream, &plan, PATIENCE)?;
     Ok(())
