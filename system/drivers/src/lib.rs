@@ -3,6 +3,10 @@
 //! A [`Driver`] is neither blocking nor asynchronous: its owner calls it until it says
 //! [`WouldBlock`](std::io::ErrorKind::WouldBlock), then waits for [`Driver::fd`].
 
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 mod counters;
 pub mod pipe;
 pub mod tun;

@@ -49,6 +49,7 @@ fn open(offload: Offload) -> Tun {
         .add_address(tun.name(), ip("10.66.0.1"), 24)
         .unwrap();
     netlink.add_address(tun.name(), ip("fd66::1"), 64).unwrap();
+    netlink.settle().unwrap();
     tun
 }
 

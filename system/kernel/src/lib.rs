@@ -4,10 +4,15 @@
 //! Everything acts upon the network namespace of the calling thread; [`Netns::run`] takes a closure
 //! into another. All calls block, none for longer than the kernel takes to answer.
 
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 pub mod attach;
 pub mod capability;
 pub mod counters;
 mod error;
+pub mod ethtool;
 mod generic;
 pub mod link;
 mod monitor;

@@ -193,6 +193,27 @@ impl Netlink {
             .collect())
     }
 
+    /// The least MTU, bytes, of the interfaces that other hosts are reached by: what a device whose
+    /// packets are forwarded to any of them should have. `None` if there are none.
+    ///
+    /// # Errors
+    /// Any of the kernel's.
+    pub fn uplink_mtu(&self) -> Result<Option<u32>> {
+        let addresses = self.addresses()?;
+        let is_uplink = |link: &Link| {
+            let has_address = addresses
+                .iter()
+                .any(|it| it.link == link.index && it.global);
+            link.up && !link.loopback && has_address
+        };
+        Ok(self
+            .links()?
+            .iter()
+            .filter(|link| is_uplink(link))
+            .map(|link| link.mtu)
+            .min())
+    }
+
     /// Gives an interface an address; an IPv6 one without duplicate detection, see
     /// [`Netlink::settle`].
     ///

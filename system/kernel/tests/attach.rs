@@ -147,12 +147,12 @@ fn it_may_be_dropped_from_another_namespace() {
     require_root!();
     let hosts = Hosts::new();
     let before = hosts.server.run(picture).unwrap();
-    let here = picture().sysctls();
+    let here = picture().sysctls;
     let (tun, attach) = hosts.server.run(|| hosts.attach(8000..=8000)).unwrap();
     drop(tun);
     drop(attach);
     assert_eq!(hosts.server.run(picture).unwrap(), before);
-    assert_eq!(picture().sysctls(), here);
+    assert_eq!(picture().sysctls, here);
 }
 
 #[test]

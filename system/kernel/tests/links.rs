@@ -7,6 +7,7 @@ mod common {
     pub(crate) use root::root;
 }
 
+use anabranch_kernel::ethtool::{self, Offload};
 use anabranch_kernel::{Netlink, Netns, Result, Route, TokenBucket};
 use std::io::{Read, Write};
 use std::net::{IpAddr, TcpListener, TcpStream};
@@ -178,4 +179,50 @@ fn a_token_bucket_limits_the_rate_until_it_is_cleared() {
         .unwrap();
     let free = transfer(&a, &b, "10.9.0.1", 1_070_000);
     assert!(free < limited / 2, "{free:?} after {limited:?}");
+}
+
+#[test]
+fn offloads_of_a_link_are_told_as_set() {
+    require_root!();
+    let (a, _b) = pair().unwrap();
+    a.run(|| {
+        for offload in [Offload::Receive, Offload::Generic, Offload::Tcp] {
+            for on in [false, true, false] {
+                ethtool::set_offload("a0", offload, on).unwrap();
+                assert_eq!(ethtool::offload("a0", offload).unwrap(), on, "{offload:?}");
+            }
+        }
+        let error = ethtool::offload("none0", Offload::Tcp).unwrap_err();
+        assert_eq!(error.to_string(), "there is no interface named none0");
+    })
+    .unwrap();
+}
+
+#[test]
+fn the_least_mtu_of_the_uplinks_is_told() {
+    require_root!();
+    let (a, _b) = pair().unwrap();
+    a.run(|| {
+        let netlink = Netlink::open().unwrap();
+        assert_eq!(netlink.uplink_mtu().unwrap(), Some(1500));
+        netlink.add_veth("a1", "a2", None).unwrap();
+        netlink.set_mtu("a1", 1400).unwrap();
+        netlink.set_up("a1").unwrap();
+        assert_eq!(
+            netlink.uplink_mtu().unwrap(),
+            Some(1500),
+            "a1 leads nowhere yet"
+        );
+        netlink.add_address("a1", ip("10.8.0.1"), 24).unwrap();
+        assert_eq!(netlink.uplink_mtu().unwrap(), Some(1400));
+    })
+    .unwrap();
+    let alone = Netns::new().unwrap();
+    assert_eq!(
+        alone
+            .run(|| Netlink::open().unwrap().uplink_mtu())
+            .unwrap()
+            .unwrap(),
+        None
+    );
 }

@@ -99,8 +99,9 @@ impl<'a, D: Driver> Endpoint<'a, D> {
         while sent < data.len() || self.snd_una != self.snd_nxt {
             let in_flight = self.snd_nxt.0.wrapping_sub(self.snd_una.0);
             let room = self.window.saturating_sub(in_flight) as usize;
-            let len = chunk.min(data.len() - sent);
-            if len > 0 && room >= len {
+            let len = chunk.min(data.len() - sent).min(room);
+            // Whole runs while there is something to wait for.
+            if len > 0 && (len == chunk || in_flight == 0 || sent + len == data.len()) {
                 self.transmit(Flags::ACK, &data[sent..sent + len], self.mss);
                 self.snd_nxt = Seq(self.snd_nxt.0.wrapping_add(len as u32));
                 sent += len;

@@ -154,3 +154,117 @@ fn present<T>(result: Result<T>) -> Result<Option<T>> {
         Err(error) => Err(error),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Netlink, Netns};
+
+    /// In a namespace with the interfaces `e0` and `e1`; skipped, with the reason, without root.
+    fn on_a_host(work: impl FnOnce() + Send) {
+        let netns = match Netns::new() {
+            Ok(netns) => netns,
+            Err(error) => {
+                assert!(std::env::var("CI").as_deref() != Ok("true"), "{error}");
+                return eprintln!("skipped: {error}");
+            }
+        };
+        let host = || {
+            Netlink::open().unwrap().add_veth("e0", "e1", None).unwrap();
+            work();
+        };
+        netns.run(host).unwrap();
+    }
+
+    fn parameters() -> Vec<String> {
+        let names = ["all", "default", "e0", "e1"].map(|link| {
+            [
+                format!("net/ipv6/conf/{link}/forwarding"),
+                format!("net/ipv6/conf/{link}/accept_ra"),
+            ]
+        });
+        names
+            .iter()
+            .flatten()
+            .map(|name| sysctl::read(name).unwrap())
+            .collect()
+    }
+
+    /// As before Linux 6.17.
+    fn everywhere(former: &mut Former) -> Change {
+        let on = sysctl::read(IPV6_ALL).unwrap() == "1";
+        let mut change = Change::default();
+        former
+            .plan_everywhere(&["e0", "e1"], on, &mut change)
+            .unwrap();
+        change
+    }
+
+    #[test]
+    fn ipv6_that_forwards_everywhere_or_nowhere_still_heeds_router_advertisements() {
+        on_a_host(|| {
+            sysctl::write("net/ipv6/conf/e1/accept_ra", "0").unwrap();
+            let before = parameters();
+            let mut former = Former::default();
+            everywhere(&mut former).make().unwrap();
+            assert_eq!(
+                former.guarded_v6,
+                BTreeSet::from(["e0".to_owned(), "e1".to_owned()])
+            );
+            assert_eq!(sysctl::read(IPV6_ALL).unwrap(), "1");
+            assert_eq!(sysctl::read("net/ipv6/conf/e0/accept_ra").unwrap(), "2");
+            assert_eq!(sysctl::read("net/ipv6/conf/e1/accept_ra").unwrap(), "0");
+            assert_eq!(sysctl::read("net/ipv6/conf/e1/forwarding").unwrap(), "1");
+            let again = former.clone();
+            assert!(everywhere(&mut former).0.is_empty());
+            assert_eq!(former, again);
+            former.restore().unwrap();
+            assert_eq!(parameters(), before);
+        });
+    }
+
+    #[test]
+    fn an_interface_that_comes_later_is_guarded_too() {
+        on_a_host(|| {
+            let mut former = Former::default();
+            everywhere(&mut former).make().unwrap();
+            Netlink::open().unwrap().add_veth("e2", "e3", None).unwrap();
+            assert_eq!(sysctl::read("net/ipv6/conf/e2/forwarding").unwrap(), "1");
+            let mut change = Change::default();
+            former
+                .plan_everywhere(&["e0", "e1", "e2"], true, &mut change)
+                .unwrap();
+            assert!(former.guarded_v6.contains("e2"));
+        });
+    }
+
+    #[test]
+    fn a_router_is_left_as_it_is() {
+        on_a_host(|| {
+            sysctl::write(IPV6_ALL, "1").unwrap();
+            let before = parameters();
+            let mut former = Former::default();
+            everywhere(&mut former).make().unwrap();
+            assert_eq!(
+                (former.clone(), parameters()),
+                (Former::default(), before.clone())
+            );
+            former.restore().unwrap();
+            assert_eq!(parameters(), before);
+        });
+    }
+
+    #[test]
+    fn what_another_has_changed_since_stays() {
+        on_a_host(|| {
+            let mut former = Former::default();
+            former.plan(true, &["e0", "e1"]).unwrap().make().unwrap();
+            assert_eq!(sysctl::read("net/ipv4/conf/e0/forwarding").unwrap(), "1");
+            let name = "net/ipv4/conf/e0/forwarding";
+            former.sysctls.insert(name.into(), ("1".into(), "0".into()));
+            former.restore().unwrap();
+            assert_eq!(sysctl::read(name).unwrap(), "1");
+            assert_eq!(sysctl::read("net/ipv4/conf/e1/forwarding").unwrap(), "0");
+        });
+    }
+}

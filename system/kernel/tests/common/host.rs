@@ -105,14 +105,8 @@ fn addresses(netlink: &Netlink, side: &str, last: &str) -> Result<()> {
 pub(crate) struct Picture {
     rules: Vec<Rule>,
     routes: Vec<Route>,
-    sysctls: BTreeMap<PathBuf, String>,
-}
-
-impl Picture {
-    /// Kernel parameters alone: rules and routes of a namespace in use may change by themselves.
-    pub(crate) fn sysctls(self) -> BTreeMap<PathBuf, String> {
-        self.sysctls
-    }
+    /// Kernel parameters alone compare where others use the namespace at the same time.
+    pub(crate) sysctls: BTreeMap<PathBuf, String>,
 }
 
 pub(crate) fn picture() -> Picture {
