@@ -1,5 +1,6 @@
 //! A Multipath TCP connection: what it holds, and what its application calls.
 
+mod assign;
 mod data;
 pub(crate) mod input;
 mod output;
