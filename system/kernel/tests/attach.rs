@@ -181,6 +181,28 @@ fn two_hold_different_ports_and_the_last_puts_things_back() {
 }
 
 #[test]
+fn a_device_that_another_has_seen_before_it_held_ports_is_no_uplink() {
+    require_root!();
+    let hosts = Hosts::new();
+    hosts
+        .server
+        .run(|| {
+            let before = picture();
+            let (tun_a, mut a) = hosts.attach(8000..=8000);
+            let mut tun_b = tun();
+            a.refresh().unwrap();
+            let b = Attach::install(hosts.config(&tun_b, 8100..=8100)).unwrap();
+            a.refresh().unwrap();
+            served(&hosts.client, &mut tun_b, ("10.1.0.1", 8100));
+            served(&hosts.client, &mut tun_b, ("fd02::1", 8100));
+            drop((tun_a, tun_b));
+            drop((a, b));
+            assert_eq!(picture(), before);
+        })
+        .unwrap();
+}
+
+#[test]
 fn a_port_has_one_holder() {
     require_root!();
     let hosts = Hosts::new();

@@ -114,6 +114,18 @@ impl Former {
         Ok(self.sysctls.contains_key(&name))
     }
 
+    /// Takes interfaces that turned out to be devices of ours off the list; says which were on it.
+    /// How they stood before does not matter: they vanish with their process.
+    pub(super) fn forget(&mut self, ipv4: bool, devices: &[String]) -> Vec<String> {
+        let guarded = if ipv4 {
+            &mut self.guarded_v4
+        } else {
+            &mut self.guarded_v6
+        };
+        let known = devices.iter().filter(|device| guarded.remove(*device));
+        known.cloned().collect()
+    }
+
     /// Interfaces that did not forward.
     pub(super) fn guarded(&self, ipv4: bool) -> &BTreeSet<String> {
         if ipv4 {

@@ -55,6 +55,7 @@ pub(super) fn enter(
     config: &AttachConfig,
 ) -> Result<()> {
     let mut former: Former = lock.load(FILE);
+    let devices = lock.devices();
     for (ipv4, wanted) in [(true, config.ipv4), (false, config.ipv6)] {
         if !wanted {
             continue;
@@ -62,8 +63,15 @@ pub(super) fn enter(
         let links = snapshot
             .links
             .iter()
-            .filter(|link| !link.loopback && link.name != config.tun);
+            .filter(|link| !link.loopback && !devices.contains(&link.name));
         let names: Vec<&str> = links.map(|link| link.name.as_str()).collect();
+        // One may have been seen by another process before its own had said whose it is.
+        for name in former.forwarding.forget(ipv4, &devices) {
+            let rule = guard(ipv4, &name);
+            if snapshot.rules.contains(&rule) {
+                netlink.delete_rule(&rule)?;
+            }
+        }
         let change = former.forwarding.plan(ipv4, &names)?;
         lock.store(FILE, &former)?;
         for name in former.forwarding.guarded(ipv4) {

@@ -149,6 +149,12 @@ impl Lock<'_> {
         self.alive().iter().any(|(slot, _)| Some(*slot) != except)
     }
 
+    /// The devices of all processes alive.
+    pub(super) fn devices(&self) -> Vec<String> {
+        let alive = self.alive().into_iter();
+        alive.map(|(_, record)| record.tun).collect()
+    }
+
     /// The processes alive.
     fn alive(&self) -> Vec<(u32, Record)> {
         let mut alive = Vec::new();
