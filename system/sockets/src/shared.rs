@@ -319,9 +319,12 @@ impl Inner {
     }
 }
 
-/// Nothing is owed to the peer any more.
+/// Nothing is owed to the peer any more, or nothing yet.
 fn gone(flow: &FlowInfo) -> bool {
-    matches!(flow.state, State::TimeWait | State::Closed)
+    matches!(
+        flow.state,
+        State::TimeWait | State::Closed | State::SynReceived
+    )
 }
 
 fn set(slot: Option<&mut Option<Waker>>, waker: &Waker) {
