@@ -58,6 +58,10 @@ pub(super) fn open_device(args: &ServeArgs) -> Result<Tun, Failure> {
     };
     Tun::open(&config).map_err(|error| match error.kind() {
         std::io::ErrorKind::PermissionDenied => Failure::Failed(NO_PERMISSION.to_owned()),
+        std::io::ErrorKind::ResourceBusy => Failure::Failed(format!(
+            "--tun {}: another server has this device; give each its own name",
+            args.tun
+        )),
         _ => Failure::Failed(format!("--tun {}: {error}", args.tun)),
     })
 }
