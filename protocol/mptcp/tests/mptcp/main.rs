@@ -7,6 +7,7 @@ mod handshake;
 mod joins;
 mod known_answers;
 mod mappings;
+mod memory;
 mod reinjection;
 mod script;
 mod seeds;

@@ -193,3 +193,36 @@ fn mappings_of_all_subflows_are_equal_or_disjoint() {
         last_end = end;
     }
 }
+
+#[test]
+fn what_was_acknowledged_at_data_level_can_still_be_sent_again_by_its_subflow() {
+    let mut s = Script::new();
+    s.conn.send(pattern(3_000, 1));
+    let first = s.out();
+    s.join(1);
+    // All of it reached the peer another way; the first subflow delivered nothing.
+    let dss = s.dss(3_000, None);
+    s.ack_behind(0, vec![dss]);
+    assert_eq!(s.conn.info().unacked, 0);
+    let bytes = |out: &[Outgoing]| -> Vec<u8> {
+        let own = out.iter().filter(|o| o.subflow.0 == 0);
+        own.flat_map(|o| o.payload.iter().flat_map(|b| b.to_vec()))
+            .collect()
+    };
+    let again = s.wait(Duration::from_secs(3));
+    let again: Vec<Outgoing> = again
+        .into_iter()
+        .filter(|o| !o.payload.is_empty())
+        .collect();
+    assert!(
+        again.iter().all(|o| o.subflow.0 == 0),
+        "nothing is reinjected"
+    );
+    let sent = bytes(&first);
+    assert!(!again.is_empty());
+    for o in &again {
+        let range = o.emit.rel.start as usize..o.emit.rel.end as usize;
+        assert!(o.payload.concat() == sent[range], "{o:?}");
+        assert!(matches!(&o.mptcp[..], [MptcpOption::Dss(d)] if d.mapping.is_some()));
+    }
+}
