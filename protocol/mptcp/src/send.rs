@@ -282,13 +282,17 @@ impl SendQueue {
     }
 
     /// A subflow will not deliver the run that ends there, or not soon: send it again unless
-    /// another that makes progress has it too.
-    pub(crate) fn doubt(&mut self, end: u64, gone: Option<SubflowId>, live: &[SubflowId]) {
-        let Some(run) = self.run_mut(end) else { return };
+    /// another that makes progress has it too. Whether it will be.
+    pub(crate) fn doubt(&mut self, end: u64, gone: Option<SubflowId>, live: &[SubflowId]) -> bool {
+        let Some(run) = self.run_mut(end) else {
+            return false;
+        };
         run.holders.retain(|h| Some(*h) != gone);
-        if !run.holders.iter().any(|h| live.contains(h)) {
+        let again = !run.holders.iter().any(|h| live.contains(h));
+        if again {
             self.reinject.insert(end);
         }
+        again
     }
 
     /// The first run to be sent again.

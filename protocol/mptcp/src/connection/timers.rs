@@ -118,11 +118,12 @@ impl Connection {
     /// deliver is its business; what was delivered and yet not acknowledged, the peer dropped.
     fn data_timeout(&mut self, now: Instant) {
         self.timers.data = None;
-        self.timers.backoff += 1;
-        self.counters.data_rtos += 1;
         let live = self.paths.live();
-        if let Some(end) = self.tx.head().map(|run| run.end) {
-            self.tx.doubt(end, None, &live);
+        let head = self.tx.head().map(|run| run.end);
+        let again = head.is_some_and(|end| self.tx.doubt(end, None, &live));
+        if again || self.tx.fin_due() {
+            self.timers.backoff += 1;
+            self.counters.data_rtos += 1;
         }
         if self.tx.fin_due() {
             // Pure ACKs do not show which path lost one: try all.
