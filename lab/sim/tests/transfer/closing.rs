@@ -133,7 +133,11 @@ fn an_abort_reaches_the_peer() {
         let reason = |p: &anabranch_sim::Progress| p.closed.map(|(_, reason)| reason);
         assert_eq!(reason(&report.client), Some(CloseReason::Aborted));
         let n = scene.paths.len();
-        assert_eq!(reason(&report.server), Some(CloseReason::Reset), "{n} paths");
+        assert_eq!(
+            reason(&report.server),
+            Some(CloseReason::Reset),
+            "{n} paths"
+        );
         assert!(report.elapsed < ms(2000));
         world.settle().unwrap_or_else(|f| panic!("{f}"));
     });
