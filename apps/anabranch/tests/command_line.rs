@@ -1,5 +1,7 @@
 //! What the command says of a command line, and with which exit code.
 
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::CommandExt;
 use std::process::{Command, Output};
 
 fn anabranch(args: &[&str]) -> Output {
@@ -177,6 +179,47 @@ fn limits_and_names() {
             &[name],
         );
     }
+}
+
+#[test]
+fn without_the_capability_one_line_says_what_to_do() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_anabranch"));
+    command.args(["serve", "--listen", "80", "--to", "127.0.0.1:1"]);
+    if std::fs::metadata("/proc/self").unwrap().uid() == 0 {
+        // Nobody has no capability.
+        command.uid(65_534);
+    }
+    let output = match command.output() {
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+            return eprintln!("skipped: only root may run the binary where it lies: {error}");
+        }
+        output => output.unwrap(),
+    };
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert_eq!(text.lines().count(), 1, "{text}");
+    for word in ["CAP_NET_ADMIN", "sudo", "setcap", "AmbientCapabilities"] {
+        assert!(text.contains(word), "{word} is missing in {text}");
+    }
+}
+
+#[test]
+fn a_service_that_is_the_server_itself() {
+    // The address that this host would connect from.
+    let address = std::net::UdpSocket::bind("0.0.0.0:0").unwrap();
+    // TEST-NET-1 (RFC 5737): connecting a datagram socket sends nothing.
+    if address.connect("192.0.2.1:9").is_err() {
+        return eprintln!("skipped: this host has no address but the loopback's");
+    }
+    let own = format!("{}:80", address.local_addr().unwrap().ip());
+    refused(
+        &["serve", "--listen", "80", "--to", &own],
+        &["--to", &own, "itself"],
+    );
+    refused(
+        &["serve", "--listen", &own, "--to", &own],
+        &["--to", &own, "itself"],
+    );
 }
 
 #[test]

@@ -18,7 +18,7 @@ pub const CONTROL_PATH: &str = "/run/anabranch/control.sock";
 ///
 /// It needs the capability CAP_NET_ADMIN (run it as root, or see the README for a service unit).
 /// What it sets up on the host is removed when it stops, and after a crash at the next start.
-/// SIGTERM or SIGINT stops it: new connections are refused, open ones may finish within --drain
+/// SIGTERM, SIGINT or SIGHUP stops it: new connections are refused, open ones may finish within --drain
 /// seconds; a second signal stops at once.
 #[derive(Args, Debug, Clone)]
 #[command(after_help = "Example, a web server with two uplinks:\n  \
@@ -75,6 +75,18 @@ pub struct Listen {
     pub addr: Option<IpAddr>,
     /// The port, not 0.
     pub port: u16,
+}
+
+impl Listen {
+    /// Whether connections to `to` come here, `ours` being the host's addresses. Loopback is never
+    /// served.
+    pub fn takes(&self, to: SocketAddr, ours: &[IpAddr]) -> bool {
+        let served = match self.addr {
+            Some(addr) => addr == to.ip(),
+            None => ours.contains(&to.ip()) && !to.ip().is_loopback(),
+        };
+        served && self.port == to.port()
+    }
 }
 
 impl FromStr for Listen {

@@ -11,6 +11,7 @@ use anabranch_sockets::Announcement;
 use tokio::net::TcpSocket;
 
 use super::args::{Listen, ServeArgs};
+use super::backend::Backend;
 use crate::cli::Failure;
 
 const NO_PERMISSION: &str = "serving needs the capability CAP_NET_ADMIN: run it with sudo, or give \
@@ -37,6 +38,25 @@ pub(super) fn check_addresses(args: &ServeArgs) -> Result<(), Failure> {
         ))),
         None => Ok(()),
     }
+}
+
+/// Refuses services that this server would itself be, connecting to itself without end.
+///
+/// # Errors
+/// One line naming the argument.
+pub(super) fn check_loops(pairs: &[(Listen, Backend)]) -> Result<(), Failure> {
+    let ours = host_addresses()?;
+    for (_, backend) in pairs {
+        let found = backend.addresses();
+        let own = |to: &SocketAddr| pairs.iter().any(|(listen, _)| listen.takes(*to, &ours));
+        if found.iter().any(own) {
+            return Err(Failure::Usage(format!(
+                "--to {}: this server serves that port itself; the service may use it on 127.0.0.1",
+                backend.target()
+            )));
+        }
+    }
+    Ok(())
 }
 
 fn host_addresses() -> Result<Vec<IpAddr>, Failure> {

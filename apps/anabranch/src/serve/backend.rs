@@ -62,7 +62,8 @@ impl Backend {
         }
     }
 
-    fn addresses(&self) -> Vec<SocketAddr> {
+    /// Where it was last found.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
         self.lock().clone()
     }
 

@@ -49,6 +49,7 @@ async fn serve(args: &ServeArgs, pairs: Vec<(Listen, Target)>) -> Result<(), Fai
     let mut signals = Signals::new().map_err(failed("cannot wait for signals"))?;
     attach::check_addresses(args)?;
     let pairs = resolve(pairs).await?;
+    attach::check_loops(&pairs)?;
     let device = attach::open_device(args)?;
     let control = bind_control(args)?;
     let host =
