@@ -189,7 +189,9 @@ impl Attach {
         if !lock.others_alive(Some(held.slot)) {
             outcome = shared::leave(&self.netlink, &lock);
         }
-        outcome = outcome.and(desired::clear(&self.netlink, held.slot, &self.config.tun));
+        let (slot, tun) = (held.slot, &self.config.tun);
+        let shared = lock.others_use(tun, slot);
+        outcome = outcome.and(desired::clear(&self.netlink, slot, tun, shared));
         outcome.and(held.release())
     }
 
@@ -237,7 +239,8 @@ fn recover_locked(netlink: &Netlink, lock: &Lock<'_>) -> Result<usize> {
     }
     let count = dead.len();
     for held in dead {
-        desired::clear(netlink, held.slot, &held.tun)?;
+        let shared = lock.others_use(&held.tun, held.slot);
+        desired::clear(netlink, held.slot, &held.tun, shared)?;
         held.release()?;
     }
     Ok(count)

@@ -32,7 +32,7 @@ pub fn write(name: &str, value: &str) -> Result<()> {
 /// Writes `value` and returns what stood there before.
 ///
 /// # Errors
-/// As [`read`] and [`write`].
+/// As [`read`] and [`fn@write`].
 pub fn replace(name: &str, value: &str) -> Result<String> {
     let former = read(name)?;
     if former != value {

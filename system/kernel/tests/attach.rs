@@ -13,6 +13,7 @@ mod common {
 }
 
 use anabranch_drivers::{Driver, Tun};
+use anabranch_kernel::rule::Action;
 use anabranch_kernel::{Attach, Error, Monitor, Netlink, Netns, Route, route, sysctl};
 use common::endpoint::Endpoint;
 use common::host::{Hosts, ip, picture, tun};
@@ -425,6 +426,40 @@ fn answers_leave_by_the_uplink_that_has_their_address() {
         .unwrap();
 }
 
+#[test]
+fn two_may_take_ports_for_one_device() {
+    require_root!();
+    let hosts = Hosts::new();
+    hosts
+        .server
+        .run(|| {
+            let netlink = Netlink::open().unwrap();
+            netlink
+                .add_route(&Route::default_through(ip("10.1.0.2")))
+                .unwrap();
+            let second = Route {
+                metric: 100,
+                ..Route::default_through(ip("10.2.0.2"))
+            };
+            netlink.add_route(&second).unwrap();
+            let before = picture();
+            let (mut tun, first) = hosts.attach(8000..=8000);
+            let other = Attach::install(hosts.config(&tun, 8100..=8100)).unwrap();
+            drop(first);
+            let specific = Action::LookupSpecific(route::MAIN);
+            let rules = netlink.rules().unwrap();
+            assert_eq!(
+                rules.iter().filter(|rule| rule.action == specific).count(),
+                1
+            );
+            served(&hosts.client, &mut tun, ("10.2.0.1", 8100));
+            kernels_talk(&hosts.server, &hosts.client, ("10.1.0.1", 8000));
+            drop((tun, other));
+            assert_eq!(picture(), before);
+        })
+        .unwrap();
+}
+
 /// Answers a SYN whose answer nobody may get.
 fn answer_one_syn(tun: &mut Tun) {
     use anabranch_wire::packet::{Build, Packet};
@@ -510,7 +545,7 @@ fn the_main_table_is_never_without_the_local_one() {
         .run(|| {
             let local = |preference| {
                 let rules = Netlink::open().unwrap().rules().unwrap();
-                let lookup = anabranch_kernel::rule::Action::Lookup(route::LOCAL);
+                let lookup = Action::Lookup(route::LOCAL);
                 let found = rules.iter().filter(|rule| rule.action == lookup);
                 found.filter(|rule| rule.preference == preference).count()
             };

@@ -222,11 +222,13 @@ fn held(slot: u32, tun: &str, snapshot: &Snapshot) -> (Vec<Route>, Vec<Rule>) {
     (routes, rules)
 }
 
-/// Removes all that belongs to a process; what cannot be removed does not keep the rest.
-pub(super) fn clear(netlink: &Netlink, slot: u32, tun: &str) -> Result<()> {
+/// Removes all that belongs to a process; what cannot be removed does not keep the rest. What
+/// belongs to the device stays if it is `shared` with others.
+pub(super) fn clear(netlink: &Netlink, slot: u32, tun: &str, shared: bool) -> Result<()> {
     let (routes, rules) = held(slot, tun, &Snapshot::take(netlink)?);
     let mut outcome = Ok(());
-    for rule in &rules {
+    let stays = |rule: &&Rule| shared && rule.preference == MAIN_BUT_DEFAULT;
+    for rule in rules.iter().filter(|rule| !stays(rule)) {
         outcome = outcome.and(netlink.delete_rule(rule));
     }
     for route in &routes {

@@ -155,6 +155,13 @@ impl Lock<'_> {
         alive.map(|(_, record)| record.tun).collect()
     }
 
+    /// Whether anyone but the one in slot `except` takes ports for this device.
+    pub(super) fn others_use(&self, tun: &str, except: u32) -> bool {
+        self.alive()
+            .iter()
+            .any(|(slot, record)| *slot != except && record.tun == tun)
+    }
+
     /// The processes alive.
     fn alive(&self) -> Vec<(u32, Record)> {
         let mut alive = Vec::new();
