@@ -174,6 +174,31 @@ impl Drop for Netns {
     }
 }
 
+/// A number of the current thread's namespace that no other ever has until the machine restarts:
+/// inodes are used again. The inode, with a kernel that has no such number.
+pub(crate) fn unique() -> Result<String> {
+    let what = "identify the network namespace";
+    let socket = std::os::unix::net::UnixDatagram::unbound();
+    let socket = socket.map_err(|error| Error::sys(what, error))?;
+    let mut cookie = 0u64;
+    let mut length = size_of::<u64>() as libc::socklen_t;
+    // SAFETY: the kernel writes at most `length` bytes to `cookie`, and the length to `length`;
+    // both are ours for the call.
+    let done = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_NETNS_COOKIE,
+            (&raw mut cookie).cast(),
+            &mut length,
+        )
+    };
+    match done {
+        0 => Ok(format!("cookie-{cookie}")),
+        _ => Ok(format!("inode-{}", Netns::current()?.inode()?)),
+    }
+}
+
 /// Binds one file over another.
 fn bind(source: &Path, target: &Path) -> io::Result<()> {
     let source = std::ffi::CString::new(source.as_os_str().as_encoded_bytes())?;
@@ -202,4 +227,19 @@ fn on_thread<T: Send>(work: impl FnOnce() -> T + Send) -> T {
         Ok(value) => value,
         Err(panic) => std::panic::resume_unwind(panic),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_namespace_keeps_its_number_and_no_other_has_it() {
+        let here = unique().unwrap();
+        assert_eq!(unique().unwrap(), here);
+        match Netns::new() {
+            Ok(other) => assert_ne!(other.run(unique).unwrap().unwrap(), here),
+            Err(error) => assert!(std::env::var("CI").as_deref() != Ok("true"), "{error}"),
+        }
+    }
 }

@@ -4,7 +4,7 @@
 //! when the process ends, however it ends. Changes are made under a lock on the folder.
 
 use super::ports;
-use crate::{Error, Netns, Result};
+use crate::{Error, Result, netns};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -40,9 +40,9 @@ impl Record {
 
 impl Directory {
     pub(super) fn of_this_namespace(state_dir: &Path) -> Result<Directory> {
-        let inode = Netns::current()?.inode()?;
+        let name = format!("netns-{}", netns::unique()?);
         Ok(Directory {
-            path: state_dir.join(format!("netns-{inode}")),
+            path: state_dir.join(name),
         })
     }
 
