@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anabranch_sockets::{Host, Limits, StackConfig};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use crate::cli::Failure;
 use crate::control::server::ControlSocket;
@@ -25,6 +26,9 @@ use backend::Backend;
 use signals::Signals;
 use snapshot::Snapshot;
 
+/// Descriptors beside those of connections: the device, sockets, signals, standard streams.
+const OTHER_DESCRIPTORS: u64 = 64;
+
 /// Serves until told to stop.
 ///
 /// # Errors
@@ -33,6 +37,7 @@ pub fn run(args: ServeArgs) -> Result<(), Failure> {
     let pairs = args.pairs().map_err(Failure::Usage)?;
     args.check_announced().map_err(Failure::Usage)?;
     crate::log::init();
+    allow_descriptors(args.max_connections);
     // One thread: the stack and everything that uses it run without waiting for locks.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -42,6 +47,25 @@ pub fn run(args: ServeArgs) -> Result<(), Failure> {
     // A name look-up may still run in a thread of its own; nobody waits for its answer.
     runtime.shutdown_background();
     served
+}
+
+/// Raises the limit of open files as far as it may be: each connection takes one, towards its
+/// service.
+fn allow_descriptors(connections: u32) {
+    let wanted = u64::from(connections) + OTHER_DESCRIPTORS;
+    let allowed = getrlimit(Resource::RLIMIT_NOFILE).and_then(|(soft, hard)| {
+        let raised = soft.max(wanted.min(hard));
+        setrlimit(Resource::RLIMIT_NOFILE, raised, hard)?;
+        Ok(raised)
+    });
+    match allowed {
+        Ok(allowed) if allowed >= wanted => {}
+        Ok(allowed) => tracing::warn!(
+            "the limit of open files ({allowed}) allows fewer connections than \
+             --max-connections {connections}"
+        ),
+        Err(error) => tracing::warn!("the limit of open files is unknown: {error}"),
+    }
 }
 
 async fn serve(args: &ServeArgs, pairs: Vec<(Listen, Target)>) -> Result<(), Failure> {
