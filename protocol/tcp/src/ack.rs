@@ -122,7 +122,6 @@ impl Tcb {
         }
         // In order of position, so that a later block is not taken for reordering.
         blocks.sort_unstable();
-        let early = self.echo_precedes(news.ecr);
         let mss = u64::from(self.mss());
         let (una, nxt) = (self.snd.una, self.snd.nxt);
         let Recovery { board, rack, .. } = &mut self.recovery;
@@ -134,7 +133,9 @@ impl Tcb {
             let (left, right) = (left as u64, right as u64);
             if valid && (board.sacked().len() < most || board.sacked().touches(left, right)) {
                 board.sack(left, right, |piece| {
-                    rack.delivered(now, piece, early(piece.sent_at), rtt);
+                    // What comes out of order is not echoed (RFC 7323 §4.3): an old echo says
+                    // nothing about which transmission of it arrived.
+                    rack.delivered(now, piece, false, rtt);
                     news.note(piece);
                 });
             }

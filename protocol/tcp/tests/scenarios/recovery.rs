@@ -115,6 +115,35 @@ fn a_lost_retransmission_is_found_by_what_was_sent_after_it() {
 }
 
 #[test]
+fn a_lost_retransmission_is_found_with_timestamps_too() {
+    let config = Config {
+        mss: 1012,
+        timestamps: true,
+        ..reno()
+    };
+    let mut t = Script::accepting(&config, "S 0:0 mss 1012 sackok val 1 ecr 0");
+    t.wait(ms(100));
+    t.inject(". 1:1 ack 1 val 1 ecr 6000");
+    t.sent();
+    t.write(40_000);
+    let first = t.stamps().unwrap().val;
+    assert_eq!(t.sent().len(), 10);
+    t.wait(ms(100));
+    // What arrives out of order moves no echo (RFC 7323 §4.3).
+    let ack = |sack: &str| format!(". 1:1 ack 1 val 2 ecr {first} sack {sack}");
+    t.inject(&ack("2001:8001"));
+    let again = t.sent();
+    assert!(
+        again[0].starts_with(". 1:1001 ") && again[1].starts_with(". 1001:2001 "),
+        "{again:?}"
+    );
+    t.wait(ms(100));
+    t.inject(&ack("1001:8001"));
+    assert!(t.sent()[0].starts_with(". 1:1001 "));
+    assert_eq!(t.stream.tcb().stats().rtos, 0);
+}
+
+#[test]
 fn reordering_within_a_quarter_of_the_round_trip_costs_nothing() {
     let mut t = ten_out(&reno());
     t.inject(". 1:1 ack 1 sack 1001:2001");
