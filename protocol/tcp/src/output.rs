@@ -7,9 +7,12 @@ use crate::timers::Timer;
 use crate::{Instant, State, Tcb};
 use anabranch_wire::Seq;
 use anabranch_wire::tcp::{Flags, Options, SackBlocks, SegmentOptions};
+use std::time::Duration;
 
 /// Option space of a TCP header.
 const OPTION_SPACE: u32 = 40;
+/// Data is saved up for a larger super-frame for about this time.
+const BURST_TIME: Duration = Duration::from_millis(1);
 
 impl Tcb {
     /// The next segment to send, or `None` when there is nothing to do until the next event.
@@ -243,11 +246,16 @@ impl Tcb {
     }
 
     /// Whether a larger super-frame can be had by waiting for the acknowledgements that most of
-    /// the window has under way: each emit costs about the same, whatever its size.
+    /// the window has under way: each emit costs about the same, whatever its size. What is saved
+    /// up leaves in one burst, which a slow link has to queue: no more than [`BURST_TIME`] of it.
     fn worth_waiting(&self, allowed: u64, frame: u64) -> bool {
+        let mss = u64::from(self.mss());
         let limit = self.cwnd().min(u64::from(self.snd.wnd.size));
+        let rtt = self.rtt.srtt().unwrap_or_default().as_nanos().max(1);
+        let burst = BURST_TIME.as_nanos() * u128::from(limit) / rtt;
+        let burst = u64::try_from(burst).unwrap_or(u64::MAX).max(2 * mss);
         let steady = self.recovery.phase == Phase::Open && self.recovery.pipe() > 0;
-        steady && frame > u64::from(self.mss()) && allowed < frame.min(limit / 4)
+        steady && frame > mss && allowed < frame.min(limit / 4).min(burst)
     }
 
     /// Largest payload of one emit: whole segments.

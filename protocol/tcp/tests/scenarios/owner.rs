@@ -44,6 +44,10 @@ fn at(ms: u64) -> Instant {
 
 /// Established after 10 ms; the peer's segments are of 1000 bytes.
 fn open(config: &Config, grant: Grant) -> Tcb {
+    open_after(config, grant, Duration::from_millis(10))
+}
+
+fn open_after(config: &Config, grant: Grant, rtt: Duration) -> Tcb {
     let options = SynOptions {
         mss: Some(1000),
         sack_permitted: true,
@@ -57,7 +61,7 @@ fn open(config: &Config, grant: Grant) -> Tcb {
     };
     let mut tcb = Tcb::accept(START, config, &syn, ISS, 0);
     assert!(tcb.poll(START, grant).is_some());
-    let receipt = tcb.on_segment(at(10), &segment(1, 1, 60_000, 0), grant);
+    let receipt = tcb.on_segment(START + rtt, &segment(1, 1, 60_000, 0), grant);
     assert_eq!(
         (receipt.change, tcb.state()),
         (Change::Established, State::Established)
@@ -284,28 +288,45 @@ fn the_receipt_tells_which_payload_is_new() {
     assert_eq!((new(&receipt), receipt.rcv_nxt), (vec![(0, 500)], 3000));
 }
 
-#[test]
-fn a_small_opening_of_a_large_window_is_saved_up_for_a_super_frame() {
+/// The window is 20 segments, all out but for two of them, for which an acknowledgement has just
+/// come.
+fn two_of_twenty_open(rtt: Duration) -> (Tcb, Vec<Emit>) {
     let grant = Grant {
         gso_max: 65_000,
         ..GRANT
     };
-    let mut tcb = open(&plain(), grant);
+    let mut tcb = open_after(&plain(), grant, rtt);
+    let (first, second, third) = (START + rtt, START + 2 * rtt, START + 3 * rtt);
     tcb.append(200_000, false);
-    drain(&mut tcb, at(10), grant);
+    drain(&mut tcb, first, grant);
     for i in 1..=5 {
         // The window doubles: 20 segments, ten of them out at first.
-        tcb.on_segment(at(20), &segment(1, 2000 * i + 1, 60_000, 0), grant);
-        drain(&mut tcb, at(20), grant);
+        tcb.on_segment(second, &segment(1, 2000 * i + 1, 60_000, 0), grant);
+        drain(&mut tcb, second, grant);
     }
     assert_eq!(tcb.cwnd(), 20_000);
-    let emits_before = tcb.stats().segments_out;
-    tcb.on_segment(at(30), &segment(1, 12_001, 60_000, 0), grant);
-    assert!(
-        drain(&mut tcb, at(30), grant).is_empty(),
-        "4 of 22: worth waiting"
-    );
-    tcb.on_segment(at(30), &segment(1, 14_001, 60_000, 0), grant);
-    assert_eq!(drain(&mut tcb, at(30), grant).len(), 1);
-    assert_eq!(tcb.stats().segments_out, emits_before + 1);
+    tcb.on_segment(third, &segment(1, 12_001, 60_000, 0), grant);
+    let emits = drain(&mut tcb, third, grant);
+    (tcb, emits)
+}
+
+#[test]
+fn a_small_opening_of_a_large_window_is_saved_up_for_a_super_frame() {
+    let rtt = Duration::from_micros(500);
+    let (mut tcb, emits) = two_of_twenty_open(rtt);
+    assert!(emits.is_empty(), "4 of 22: worth waiting");
+    let grant = Grant {
+        gso_max: 65_000,
+        ..GRANT
+    };
+    tcb.on_segment(START + 3 * rtt, &segment(1, 14_001, 60_000, 0), grant);
+    assert_eq!(drain(&mut tcb, START + 3 * rtt, grant).len(), 1);
+}
+
+#[test]
+fn nothing_is_saved_up_for_longer_than_a_millisecond() {
+    // 2 segments a millisecond: a burst of more would flood a slow link's queue.
+    let (_, emits) = two_of_twenty_open(Duration::from_millis(10));
+    assert_eq!(emits.len(), 1);
+    assert_eq!(emits[0].rel.end - emits[0].rel.start, 4000);
 }
