@@ -318,6 +318,20 @@ impl Tcb {
             .saturating_sub(self.unsent())
     }
 
+    /// The owner has bytes that [`Tcb::room`] keeps it from appending. If that is for the
+    /// congestion window, all of it is in use, and it may grow (RFC 7661).
+    pub fn note_held_back(&mut self) {
+        let used = self.recovery.pipe() + self.unsent();
+        let window = self
+            .snd
+            .right()
+            .saturating_sub(self.snd.nxt + self.unsent());
+        let left = self.cwnd().saturating_sub(used);
+        if left < window && left < 2 * u64::from(self.mss()) {
+            self.cwnd_use.blocked[0] = true;
+        }
+    }
+
     /// Bytes appended and never sent.
     pub fn unsent(&self) -> u64 {
         self.snd.end.saturating_sub(self.snd.nxt.max(1))

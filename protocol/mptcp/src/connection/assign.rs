@@ -219,15 +219,19 @@ impl Connection {
     }
 
     /// Where a window holds data back, the data level's or a subflow's own, idle subflows probe:
-    /// a lost window update is recovered.
+    /// a lost window update is recovered. Where the congestion window does, it may grow.
     fn note_blocked(&mut self) {
         let fresh = self.tx.unassigned();
         let waiting = fresh > 0 || self.tx.reinjection().is_some();
         let limited = fresh > self.tx.window();
+        let open = self.tx.window() > 0;
         if waiting || self.blocked {
             for subflow in self.paths.list.iter_mut().filter(|s| s.is_active()) {
                 let closed = limited || subflow.tcb.room() == 0;
                 subflow.tcb.set_blocked(waiting && closed);
+                if waiting && open {
+                    subflow.tcb.note_held_back();
+                }
             }
         }
         self.blocked = waiting;
