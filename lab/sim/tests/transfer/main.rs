@@ -2,8 +2,12 @@
 
 mod closing;
 mod determinism;
+mod goodput;
+mod joins;
 mod many;
+mod middleboxes;
 mod mtu;
+mod outage;
 mod plain;
 mod random;
 
@@ -41,4 +45,9 @@ fn server(report: &Report) -> &FlowInfo {
 
 fn is_mptcp(info: &FlowInfo) -> bool {
     matches!(info.protocol, Protocol::Mptcp(m) if !m.fallback)
+}
+
+/// Payload rate, Mbit/s.
+fn mbit(bytes: u64, time: Duration) -> f64 {
+    bytes as f64 * 8.0 / time.as_secs_f64() / 1e6
 }
