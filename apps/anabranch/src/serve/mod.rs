@@ -37,7 +37,6 @@ pub fn run(args: ServeArgs) -> Result<(), Failure> {
     let pairs = args.pairs().map_err(Failure::Usage)?;
     args.check_announced().map_err(Failure::Usage)?;
     crate::log::init();
-    allow_descriptors(args.max_connections);
     // One thread: the stack and everything that uses it run without waiting for locks.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -84,6 +83,7 @@ async fn serve(args: &ServeArgs, pairs: Vec<(Listen, Target)>) -> Result<(), Fai
             .serve(listen, backend)
             .map_err(failed(&format!("--listen {listen}")))?;
     }
+    allow_descriptors(args.max_connections);
     // Last, so that no client comes before all is ready.
     let mut attached = Attached::new(args)?;
     let control = tokio::spawn(control.serve(Arc::new(Snapshot::new(host.clone()))));
