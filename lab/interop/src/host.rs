@@ -13,9 +13,12 @@ impl Host {
     /// A new namespace with its loopback up. Needs `CAP_SYS_ADMIN`.
     pub fn new() -> io::Result<Self> {
         let netns = Netns::new().map_err(io::Error::other)?;
-        // Duplicate address detection would have the host change by itself for seconds. Without
-        // IPv6 there is none.
-        let _ = netns.run(|| sysctl::write("net/ipv6/conf/default/accept_dad", "0"));
+        // Duplicate address detection would have the host change by itself for seconds; it is on if
+        // either says so. Without IPv6 there is none.
+        for whom in ["all", "default"] {
+            let name = format!("net/ipv6/conf/{whom}/accept_dad");
+            let _ = netns.run(|| sysctl::write(&name, "0"));
+        }
         Ok(Self(netns))
     }
 

@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use crate::tool::output;
 
@@ -12,8 +14,9 @@ use crate::tool::output;
 pub struct Snapshot(BTreeSet<String>);
 
 impl Snapshot {
-    /// Of the calling thread's network namespace.
+    /// Of the calling thread's network namespace, once its addresses are settled.
     pub fn take() -> io::Result<Self> {
+        settle()?;
         let mut lines = BTreeSet::new();
         let questions = [
             "-4 rule show",
@@ -38,6 +41,18 @@ impl Snapshot {
         let new = self.0.difference(&before.0).map(|line| format!("+ {line}"));
         gone.chain(new).collect()
     }
+}
+
+/// Waits until no address is tentative: the kernel adds its routes only then.
+fn settle() -> io::Result<()> {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !output("ip", "-6 address show tentative")?.is_empty() {
+        if Instant::now() > deadline {
+            return Err(io::Error::other("addresses stay tentative"));
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+    Ok(())
 }
 
 fn sysctls(folder: &Path, lines: &mut BTreeSet<String>) -> io::Result<()> {
