@@ -88,9 +88,9 @@ pub enum FallbackReason {
     SynAck,
     /// Neither third ACK nor first data had MP_CAPABLE with the right keys.
     ThirdAck,
-    /// The first data came without a mapping.
+    /// The first data came without a mapping, or all of it did from some time on.
     NoMapping,
-    /// Our first data was acknowledged without a DATA_ACK.
+    /// Our first data was acknowledged without a DATA_ACK, or all of it was from some time on.
     NoDataAck,
     /// The peer sent MP_FAIL or an infinite mapping.
     Peer,

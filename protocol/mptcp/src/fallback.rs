@@ -10,6 +10,10 @@ use anabranch_tcp::{Emit, Instant, Receipt, State};
 use anabranch_wire::mptcp::{Dsn, Dss, DssMapping, MptcpOption, MptcpOptions, ResetReason};
 use bytes::Bytes;
 
+/// So many segments in a row without any option mean that none will come: one without could be
+/// the second half of one that was cut.
+const SILENCE: u8 = 3;
+
 impl Connection {
     /// Whether nothing has shown yet that MPTCP options pass on the only subflow there ever was.
     pub(crate) fn is_unproven(&self, i: usize) -> bool {
@@ -21,11 +25,85 @@ impl Connection {
     pub(crate) fn must_fall_back(
         &self,
         i: usize,
+        len: u32,
         receipt: &Receipt,
         incoming: &Incoming<'_>,
     ) -> bool {
         let acked = receipt.peer_wnd.is_some() && receipt.snd_una > 0;
-        acked && incoming.all.is_empty() && self.is_unproven(i)
+        acked && incoming.all.is_empty() && self.in_order(receipt, len) && self.is_unproven(i)
+    }
+
+    /// Whether a segment has nothing beyond what came in order. A middlebox that cuts segments may
+    /// leave the options on the first part, which may be late.
+    fn in_order(&self, receipt: &Receipt, len: u32) -> bool {
+        receipt.rel_start + i64::from(len) <= receipt.rcv_nxt as i64
+    }
+
+    /// Keep count of segments without any MPTCP option since the last that had one.
+    pub(crate) fn watch_options(&mut self, receipt: &Receipt, incoming: &Incoming<'_>) {
+        let silence = &mut self.handshake.silence;
+        if !incoming.all.is_empty() {
+            *silence = 0;
+        } else if receipt.peer_wnd.is_some() {
+            *silence = silence.saturating_add(1);
+        }
+    }
+
+    /// Whether one plain stream each way can stand for what was sent and received so far: there
+    /// was only one subflow, and it carried each byte once. With checksums the path may have
+    /// altered bytes since, and nobody would know.
+    fn may_go_plain(&self) -> bool {
+        let [only] = &self.paths.list[..] else {
+            return false;
+        };
+        let straight = !only.rx.bent && only.tcb.snd_end() == self.tx.next();
+        let alone = !self.paths.joined && self.mode == Mode::Multipath;
+        straight && alone && !self.handshake.checksum
+    }
+
+    /// Payload in order came without a mapping, again and again: options do not pass any more.
+    pub(crate) fn check_later_data(&mut self, now: Instant, i: usize, receipt: &Receipt) {
+        let first = self.paths.list[i].rx.first_waiting();
+        let unmapped = first.is_some_and(|rel| rel < receipt.rcv_nxt);
+        if unmapped {
+            self.fall_back_unmapped(now);
+        }
+    }
+
+    /// Payload waits for a mapping that will not come. Gives back whether the connection fell
+    /// back.
+    pub(crate) fn fall_back_unmapped(&mut self, now: Instant) -> bool {
+        if self.handshake.silence >= SILENCE && self.may_go_plain() {
+            self.go_on_plain(now, FallbackReason::NoMapping);
+        }
+        self.mode != Mode::Multipath
+    }
+
+    /// TCP delivered what was sent, and only segments without options came back: sent again, a
+    /// plain peer would take it for more. Gives back whether the connection fell back.
+    pub(crate) fn fall_back_unheard(&mut self, now: Instant) -> bool {
+        let silent = self.handshake.silence > 0 && self.may_go_plain();
+        // With a hole before it, payload without a mapping may be part of a segment that was cut.
+        let clear = self.paths.list.first().is_some_and(|s| {
+            let waiting = s.rx.first_waiting();
+            s.tx.is_empty() && waiting.is_none_or(|rel| rel < s.tcb.rcv_nxt())
+        });
+        if silent && clear {
+            self.go_on_plain(now, FallbackReason::NoDataAck);
+        }
+        self.mode != Mode::Multipath
+    }
+
+    fn go_on_plain(&mut self, now: Instant, reason: FallbackReason) {
+        let subflow = &self.paths.list[0];
+        let rel = subflow.rx.first_waiting().unwrap_or(subflow.tcb.rcv_nxt());
+        let rx = RxMapping {
+            rel,
+            position: rel,
+            len: u64::MAX,
+            check: None,
+        };
+        self.fall_back_midway(now, 0, reason, rx);
     }
 
     /// First data without a mapping: the other side fell back, or the path removes options.

@@ -53,6 +53,8 @@ pub(crate) struct Handshake {
     pub(crate) since: Instant,
     /// The last ACK without data carried our keys.
     pub(crate) proof_sent: bool,
+    /// Segments without any MPTCP option since the last that had one.
+    pub(crate) silence: u8,
     /// SYNs sent with MP_CAPABLE.
     pub(crate) syns: u8,
 }
@@ -69,6 +71,7 @@ impl Handshake {
             deny_join,
             peer_denies_join: false,
             confirmed: false,
+            silence: 0,
             since: Instant::default(),
             proof_sent: false,
             syns: 0,

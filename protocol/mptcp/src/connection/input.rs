@@ -200,7 +200,7 @@ impl Connection {
             self.on_join_progress(i, incoming);
         }
         if acceptable && let Some(dss) = incoming.dss {
-            self.handshake.confirmed = true;
+            self.handshake.confirmed |= dss.data_ack.is_some();
             self.on_data_ack(now, dss, receipt);
         }
         if let (Some(_), Some(window)) = (incoming.capable, receipt.peer_wnd) {
@@ -208,7 +208,8 @@ impl Connection {
             self.tx.allow(0, u64::from(window));
         }
         self.subflow_acked(i, receipt.snd_una);
-        if self.must_fall_back(i, receipt, incoming) {
+        self.watch_options(receipt, incoming);
+        if self.must_fall_back(i, segment.len, receipt, incoming) {
             self.fall_back_from_start(now, i, FallbackReason::NoDataAck);
             return self.on_plain(now, i, receipt, payload);
         }
@@ -230,7 +231,10 @@ impl Connection {
             self.on_signals(now, i, incoming);
         }
         match self.paths.list[i].rx.take_trouble() {
-            None => self.check_first_data(now, i, receipt),
+            None => {
+                self.check_first_data(now, i, receipt);
+                self.check_later_data(now, i, receipt);
+            }
             Some(trouble) => self.on_trouble(now, i, trouble),
         }
     }
@@ -257,6 +261,7 @@ impl Connection {
             Trouble::Unmapped if self.is_unproven(i) => {
                 self.fall_back_from_start(now, i, FallbackReason::NoMapping);
             }
+            Trouble::Unmapped if self.fall_back_unmapped(now) => {}
             Trouble::Unmapped | Trouble::Overflow => {
                 self.paths.list[i].reset(ResetReason::MptcpError);
             }

@@ -227,6 +227,10 @@ impl Connection {
             }
             _ => {}
         }
+        if self.mode == Mode::Opening {
+            // Without the peer's key there is no DATA_ACK, which would prove that we have it.
+            return out;
+        }
         out.push(MptcpOption::Dss(self.ack_dss()));
         let used = emit.options.padded_len();
         let mut free = OPTION_SPACE.saturating_sub(used + padded_len(&out));

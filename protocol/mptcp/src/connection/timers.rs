@@ -118,6 +118,9 @@ impl Connection {
     /// deliver is its business; what was delivered and yet not acknowledged, the peer dropped.
     fn data_timeout(&mut self, now: Instant) {
         self.timers.data = None;
+        if self.fall_back_unheard(now) {
+            return;
+        }
         let live = self.paths.live();
         let head = self.tx.head().map(|run| run.end);
         let again = head.is_some_and(|end| self.tx.doubt(end, None, &live));

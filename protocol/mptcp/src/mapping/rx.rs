@@ -86,6 +86,8 @@ pub(crate) struct RxMappings {
     /// Bytes in `waiting` without a mapping.
     unmapped: u64,
     trouble: Option<Trouble>,
+    /// A data position was not the subflow position.
+    pub(crate) bent: bool,
     /// Mappings that contradict earlier ones.
     pub(crate) conflicts: u64,
 }
@@ -102,6 +104,7 @@ impl RxMappings {
             return;
         }
         self.last = Some(mapping);
+        self.bent |= mapping.shift() != 0;
         for part in self.uncovered(&mapping) {
             let at = self.mappings.partition_point(|m| m.rel < part.rel);
             self.mappings.insert(at, part);

@@ -45,6 +45,11 @@ impl TxMapping {
 pub(crate) struct TxMappings(VecDeque<TxMapping>);
 
 impl TxMappings {
+    /// Whether everything given to the subflow was acknowledged.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     pub(crate) fn push(&mut self, mapping: TxMapping) {
         self.0.push_back(mapping);
     }

@@ -88,6 +88,50 @@ fn everything_removed_after_the_handshake() {
 }
 
 #[test]
+fn everything_removed_in_the_middle_of_a_transfer() {
+    let directions = [Some(Side::Client), Some(Side::Server), None];
+    for (speaker, only) in [Side::Client, Side::Server]
+        .iter()
+        .flat_map(|s| directions.map(|d| (*s, d)))
+    {
+        let mut world = World::connected(1);
+        let data = pattern(600_000, 1);
+        world.send_all(speaker, data.clone());
+        world.run_until(Duration::from_secs(5), |w| {
+            w.host(speaker.other()).received.len() > 100_000
+        });
+        world.middlebox = Some(Box::new(move |_, w| {
+            if only.is_none_or(|side| w.from == side) {
+                w.packet.mptcp.clear();
+            }
+            true
+        }));
+        world.run_for(Duration::from_secs(20));
+        let received = &world.host(speaker.other()).received;
+        assert!(
+            *received == data,
+            "{speaker:?} {only:?}: {}",
+            world.describe()
+        );
+    }
+}
+
+#[test]
+fn the_second_half_of_a_first_segment_that_was_cut_is_no_reason() {
+    // The half with the options is late.
+    let mut s = Script::new();
+    s.conn.send(Bytes::from_static(b"answer"));
+    s.out();
+    s.data(0, 3, b"def", vec![]);
+    assert_eq!(s.conn.fallback(), None);
+    let mapping = s.mapping(0, 0, 6);
+    let dss = s.dss(0, Some(mapping));
+    s.data(0, 0, b"abc", vec![dss]);
+    assert_eq!(s.conn.fallback(), None);
+    assert_eq!(s.read(), b"abcdef");
+}
+
+#[test]
 fn everything_removed_after_the_handshake_one_side_speaks() {
     for side in [Side::Client, Side::Server] {
         let mut world = World::connected(1);

@@ -279,3 +279,21 @@ fn a_syn_without_answer_loses_the_option_in_the_end() {
     assert_eq!(world.server.received, b"through");
     assert_eq!(world.client.conn().fallback(), Some(FallbackReason::SynAck));
 }
+
+#[test]
+fn without_the_keys_nothing_speaks_of_data() {
+    // The first half of the third ACK's data, and MP_CAPABLE with it, is late.
+    let capable = Capable::Syn {
+        version: 1,
+        flags: flags(false),
+        key: None,
+    };
+    let mut s = Script::syn(Config::default(), PEER_KEY, &capable);
+    s.out();
+    s.data(0, 3, b"def", vec![]);
+    let acks = s.out();
+    assert!(
+        !acks.is_empty() && acks.iter().all(|o| o.mptcp.is_empty()),
+        "{acks:?}"
+    );
+}
