@@ -1,7 +1,7 @@
 //! Networks that remove options, translate addresses, renumber, cut: the bytes arrive all the
 //! same, over plain TCP if there is no other way.
 
-use crate::{is_mptcp, paths, run, server};
+use crate::{at_ms, is_mptcp, paths, run, server};
 use anabranch_sim::middlebox::{Filter, Keep, Nat, Renumber, Sighting, Split, Strip};
 use anabranch_sim::segment::TcpView;
 use anabranch_sim::{Loss, Middlebox, Report, Scene};
@@ -173,4 +173,25 @@ fn most_acknowledgements_vanish() {
     };
     let report = through_boxes(2, None, Some(Box::new(Filter::new(thin))));
     assert!(is_mptcp(server(&report)));
+}
+
+/// Every option after half of the transfer.
+fn late(s: &Sighting<'_>) -> bool {
+    s.now > at_ms(150)
+}
+
+#[test]
+fn dss_removed_midway_on_one_of_two_paths() {
+    for (up, down) in [(true, false), (false, true), (true, true)] {
+        let boxed = || -> Box<dyn Middlebox> { Box::new(Strip::new(late)) };
+        through_boxes(2, up.then(boxed), down.then(boxed));
+    }
+}
+
+#[test]
+fn dss_removed_midway_on_the_only_path() {
+    for (up, down) in [(true, false), (false, true), (true, true)] {
+        let boxed = || -> Box<dyn Middlebox> { Box::new(Strip::new(late)) };
+        through_boxes(1, up.then(boxed), down.then(boxed));
+    }
 }

@@ -1,17 +1,71 @@
 //! Thousands of small transfers over random networks: every byte, every end, every time.
 
-use anabranch_sim::{Change, Faults, LinkConfig, Loss, Pace, Path, Plan, Queue, Rng, Scene, seeds};
+use anabranch_sim::middlebox::{Keep, Nat, Renumber, Split};
+use anabranch_sim::{
+    Change, Faults, LinkConfig, Loss, Middlebox, Pace, Path, Plan, Queue, Rng, Scene, seeds,
+};
 use anabranch_stack::Config;
 use anabranch_tcp::Instant;
 use anabranch_tcp::congestion::Algorithm;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 #[test]
 fn every_seed_delivers_every_byte() {
-    seeds::each(2000, |seed| {
+    seeds::each(5000, |seed| {
         let scene = scene(seed);
         scene.run().map(|_| ()).inspect_err(|_| capture(scene))
     });
+}
+
+#[test]
+fn every_seed_passes_middleboxes() {
+    seeds::each(2000, |seed| {
+        let mut scene = scene(seed);
+        let mut rng = Rng::new(seed).fork(0xb0e5);
+        for (n, path) in scene.paths.iter_mut().enumerate() {
+            path.nat = rng.chance(0.3).then(|| nat(&mut rng, n as u8, path.v6));
+        }
+        let boxes = boxes(&mut rng, scene.paths.len());
+        let mut world = scene.build_with(boxes);
+        let report = world.run()?;
+        assert_eq!(report.client.received, scene.server.send);
+        assert_eq!(report.server.received, scene.client.send);
+        world.settle()
+    });
+}
+
+fn nat(rng: &mut Rng, n: u8, v6: bool) -> Nat {
+    let outside: IpAddr = if v6 {
+        Ipv6Addr::new(0x2001, 0xdb8, 0, n.into(), 0, 0, 0, 1).into()
+    } else {
+        Ipv4Addr::new(192, 0, 2, n + 1).into()
+    };
+    Nat {
+        // Filled in by the scene.
+        inside: outside,
+        outside,
+        flip: rng.range(0..1 << 10) as u16,
+    }
+}
+
+/// On some paths: renumbering, and segments cut in two in either direction.
+fn boxes(rng: &mut Rng, paths: usize) -> Vec<(usize, bool, Box<dyn Middlebox>)> {
+    let mut boxes: Vec<(usize, bool, Box<dyn Middlebox>)> = vec![];
+    for n in 0..paths {
+        for there in [true, false] {
+            if rng.chance(0.3) {
+                let renumber = Renumber::new(rng.next_u64() as u32);
+                boxes.push((n, there, Box::new(renumber)));
+                boxes.push((n, !there, Box::new(renumber.counterpart())));
+            }
+            if rng.chance(0.3) {
+                let keep = rng.pick(&[Keep::Both, Keep::First]);
+                boxes.push((n, there, Box::new(Split(keep))));
+            }
+        }
+    }
+    boxes
 }
 
 /// Runs a scene that failed once more, writing what passes.
