@@ -33,14 +33,15 @@ impl Connection {
     }
 
     /// We have data for a peer whose third ACK brought no keys: it will bring none before it has
-    /// data itself, which may be never.
+    /// data itself, which may be never. Data that waits for what is before it, and for the keys
+    /// there, is no such case.
     fn speak_first(&mut self, now: Instant) {
         let waiting = self.tx.unassigned() > 0 || self.tx.fin() == Fin::Wanted;
         let open = self
             .paths
             .list
             .first()
-            .is_some_and(|s| s.tcb.is_synchronized());
+            .is_some_and(|s| s.tcb.is_synchronized() && s.rx.first_waiting().is_none());
         if waiting && open && self.handshake.role == Role::Acceptor {
             self.fall_back_from_start(now, 0, FallbackReason::ThirdAck);
         }

@@ -291,6 +291,8 @@ fn without_the_keys_nothing_speaks_of_data() {
     let mut s = Script::syn(Config::default(), PEER_KEY, &capable);
     s.out();
     s.data(0, 3, b"def", vec![]);
+    s.conn.shutdown(s.now);
+    assert_eq!(s.conn.fallback(), None);
     let acks = s.out();
     assert!(
         !acks.is_empty() && acks.iter().all(|o| o.mptcp.is_empty()),
