@@ -79,8 +79,21 @@ impl Anabranch {
 
     /// What `anabranch ss --json` prints.
     pub fn connections(&self) -> io::Result<String> {
+        self.ask("--json")
+    }
+
+    /// What it has counted under a name of `anabranch ss --counters`.
+    pub fn counter(&self, name: &str) -> io::Result<u64> {
+        let counters = self.ask("--counters")?;
+        let value = counters
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.trim().parse().ok());
+        value.ok_or_else(|| io::Error::other(format!("no counter {name} in\n{counters}")))
+    }
+
+    fn ask(&self, what: &str) -> io::Result<String> {
         let output = Command::new(&self.program)
-            .args(["ss", "--json", "--control"])
+            .args(["ss", what, "--control"])
             .arg(&self.control)
             .output()?;
         let text = |bytes| String::from_utf8_lossy(bytes).into_owned();

@@ -8,10 +8,12 @@
 struct Readme;
 
 mod counters;
+pub mod icmp;
 pub mod pipe;
 pub mod tun;
 
 pub use counters::Counters;
+pub use icmp::IcmpErrors;
 pub use pipe::{Pipe, pipe};
 pub use tun::Tun;
 

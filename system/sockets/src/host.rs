@@ -3,8 +3,8 @@
 use crate::listener::Listener;
 use crate::shared::Shared;
 use crate::stream::Stream;
-use crate::{driver, error};
-use anabranch_drivers::Driver;
+use crate::{driver, error, icmp};
+use anabranch_drivers::{Driver, IcmpErrors};
 use anabranch_stack::{Config, ConnectConfig, Counters, FlowInfo, ListenConfig, Stack};
 use std::future::{Future, poll_fn};
 use std::io;
@@ -38,6 +38,17 @@ impl Host {
         let shared = Shared::new(|now| Stack::new(config, seed, now));
         driver::spawn(device, shared.for_driver())?;
         Ok(Host { shared })
+    }
+
+    /// Gives the stack ICMP errors that do not come by the device, until the host ends.
+    ///
+    /// # Errors
+    /// The runtime refuses the descriptor.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime that has I/O enabled.
+    pub fn hear(&self, errors: IcmpErrors) -> io::Result<()> {
+        icmp::spawn(errors, self.shared.for_driver())
     }
 
     /// Accepts connections from now on.

@@ -16,6 +16,7 @@ mod conn;
 mod driver;
 mod error;
 mod host;
+mod icmp;
 mod listener;
 mod shared;
 mod split;

@@ -16,7 +16,8 @@ pub const CONTROL_PATH: &str = "/run/anabranch/control.sock";
 /// Multipath TCP may use several paths at once; all others are served over plain TCP. Nothing has
 /// to change in the service behind.
 ///
-/// It needs the capability CAP_NET_ADMIN (run it as root, or see the README for a service unit).
+/// It needs the capability CAP_NET_ADMIN, and CAP_NET_RAW to hear of paths that take smaller packets
+/// only (run it as root, or see the README for a service unit).
 /// What it sets up on the host is removed when it stops, and after a crash at the next start.
 /// SIGTERM, SIGINT or SIGHUP stops it: new connections are refused, open ones may finish within --drain
 /// seconds; a second signal stops at once.
@@ -44,10 +45,9 @@ pub struct ServeArgs {
     #[arg(long, value_name = "NAME", default_value = "anabranch0", value_parser = device_name)]
     pub tun: String,
 
-    /// Largest packet on the network, bytes
-    #[arg(long, value_name = "BYTES", default_value_t = 1500,
-          value_parser = clap::value_parser!(u16).range(1280..=65535))]
-    pub mtu: u16,
+    /// Largest packet on the network, bytes [default: that of the interface with the least]
+    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u16).range(1280..=65535))]
+    pub mtu: Option<u16>,
 
     /// Unix socket on which `anabranch ss` asks
     #[arg(long, value_name = "PATH", default_value = CONTROL_PATH)]

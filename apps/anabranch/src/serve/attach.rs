@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsFd;
 
+use anabranch_drivers::IcmpErrors;
 use anabranch_drivers::tun::{Tun, TunConfig};
 use anabranch_kernel::attach::STATE_DIR;
 use anabranch_kernel::{Attach, AttachConfig, Monitor, Netlink};
-use anabranch_sockets::Announcement;
+use anabranch_sockets::{Announcement, Host};
 use tokio::net::TcpSocket;
 
 use super::args::{Listen, ServeArgs};
@@ -15,8 +16,8 @@ use super::backend::Backend;
 use crate::cli::Failure;
 
 const NO_PERMISSION: &str = "serving needs the capability CAP_NET_ADMIN: run it with sudo, or give \
-     it to the binary (sudo setcap cap_net_admin+ep PATH), or in a systemd unit set \
-     AmbientCapabilities=CAP_NET_ADMIN";
+     it to the binary (sudo setcap cap_net_admin,cap_net_raw+ep PATH), or in a systemd unit set \
+     AmbientCapabilities=CAP_NET_ADMIN CAP_NET_RAW";
 
 /// Refuses addresses that this host does not have.
 ///
@@ -66,14 +67,53 @@ fn host_addresses() -> Result<Vec<IpAddr>, Failure> {
     Ok(addresses.iter().map(|own| own.address).collect())
 }
 
+/// What an Ethernet takes, bytes: where nothing else is known.
+const USUAL_MTU: u16 = 1500;
+
+/// The least that any path of IPv6 takes (RFC 8200 §5), bytes; `--mtu` takes no less either.
+const LEAST_MTU: u16 = 1280;
+
+/// The largest packet to send: what was asked for, or what every interface of the host takes.
+///
+/// # Errors
+/// One line.
+pub(super) fn mtu(args: &ServeArgs) -> Result<u16, Failure> {
+    if let Some(mtu) = args.mtu {
+        return Ok(mtu);
+    }
+    let least = Netlink::open()
+        .and_then(|netlink| netlink.uplink_mtu())
+        .map_err(refused)?;
+    Ok(least.map_or(USUAL_MTU, |mtu| {
+        u16::try_from(mtu).unwrap_or(u16::MAX).max(LEAST_MTU)
+    }))
+}
+
+/// Lets `host` have the ICMP errors about its connections, which the kernel gets: without them,
+/// paths that take smaller packets only are not found out.
+pub(super) fn hear_icmp(host: &Host, args: &ServeArgs) {
+    for (ipv6, name) in [(false, "ICMP"), (true, "ICMPv6")] {
+        let ports = args.listen.iter().map(|listen| listen.port);
+        let heard = IcmpErrors::open(ipv6, ports).and_then(|errors| host.hear(errors));
+        match heard {
+            Ok(()) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+                tracing::warn!("without CAP_NET_RAW, ICMP errors do not reach connections");
+                return;
+            }
+            Err(error) => tracing::warn!("{name} errors do not reach connections: {error}"),
+        }
+    }
+}
+
 /// Opens the TUN device.
 ///
 /// # Errors
 /// One line; without permission, what to do.
-pub(super) fn open_device(args: &ServeArgs) -> Result<Tun, Failure> {
+pub(super) fn open_device(args: &ServeArgs, mtu: u16) -> Result<Tun, Failure> {
     let config = TunConfig {
         name: args.tun.clone(),
-        mtu: args.mtu,
+        mtu,
         ..TunConfig::default()
     };
     Tun::open(&config).map_err(|error| match error.kind() {

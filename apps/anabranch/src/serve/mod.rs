@@ -73,10 +73,11 @@ async fn serve(args: &ServeArgs, pairs: Vec<(Listen, Target)>) -> Result<(), Fai
     attach::check_addresses(args)?;
     let pairs = resolve(pairs).await?;
     attach::check_loops(&pairs)?;
-    let device = attach::open_device(args)?;
+    let mtu = attach::mtu(args)?;
+    let device = attach::open_device(args, mtu)?;
     let control = bind_control(args)?;
-    let host =
-        Host::start(device, stack_config(args)).map_err(failed("cannot use the TUN device"))?;
+    let host = Host::start(device, stack_config(args, mtu))
+        .map_err(failed("cannot use the TUN device"))?;
     let server = Server::new(host.clone());
     for (listen, backend) in pairs {
         server
@@ -84,6 +85,7 @@ async fn serve(args: &ServeArgs, pairs: Vec<(Listen, Target)>) -> Result<(), Fai
             .map_err(failed(&format!("--listen {listen}")))?;
     }
     allow_descriptors(args.max_connections);
+    attach::hear_icmp(&host, args);
     // Last, so that no client comes before all is ready.
     let mut attached = Attached::new(args)?;
     let control = tokio::spawn(control.serve(Arc::new(Snapshot::new(host.clone()))));
@@ -144,11 +146,11 @@ fn bind_control(args: &ServeArgs) -> Result<ControlSocket, Failure> {
     })
 }
 
-fn stack_config(args: &ServeArgs) -> StackConfig {
+fn stack_config(args: &ServeArgs, mtu: u16) -> StackConfig {
     let memory = usize::try_from(args.memory.0).unwrap_or(usize::MAX);
     let defaults = Limits::default();
     StackConfig {
-        mtu: args.mtu,
+        mtu,
         limits: Limits {
             memory,
             flows: args.max_connections as usize,
