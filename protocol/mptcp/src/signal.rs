@@ -112,7 +112,7 @@ impl Signals {
         if !self.withdrawn.is_empty() {
             return Some(MptcpOption::RemoveAddr(self.withdrawn.clone()));
         }
-        let a = self.announced.iter().find(|a| a.pending)?.option;
+        let a = self.next_announcement()?.option;
         Some(MptcpOption::AddAddr(AddAddr {
             address_id: a.id,
             addr: a.addr,
@@ -120,6 +120,16 @@ impl Signals {
             echo: false,
             hmac: Some(a.hmac),
         }))
+    }
+
+    /// One address at a time: Linux drops what is announced while it works on the one before. An
+    /// echo that does not come in time holds up nothing.
+    fn next_announcement(&self) -> Option<&Announcement> {
+        let echo_due = self
+            .announced
+            .iter()
+            .any(|a| a.tries == 1 && a.again.is_some());
+        self.announced.iter().find(|a| a.pending && !echo_due)
     }
 
     /// Bytes of the option that the next ACK of a subflow will carry, padded.
@@ -174,7 +184,7 @@ impl Signals {
         if let Some((id, _)) = self.echoes.front() {
             return Some(Some(*id));
         }
-        let any = !self.withdrawn.is_empty() || self.announced.iter().any(|a| a.pending);
+        let any = !self.withdrawn.is_empty() || self.next_announcement().is_some();
         any.then_some(None)
     }
 
