@@ -1,6 +1,6 @@
 //! The ceiling: an endpoint that does as little as the peer's kernel lets it, over the same TUN
-//! device. It keeps no retransmission queue, no reassembly and no timers, believes every segment
-//! to be in order, and serves any number of single-subflow connections that lose nothing.
+//! device. It keeps no retransmission queue and no reassembly, believes every segment to be in
+//! order, and starts again from the last acknowledgement when all falls silent.
 
 use anabranch_drivers::{Driver, Tun};
 use anabranch_mptcp::keys::{self, Version};
@@ -11,7 +11,7 @@ use anabranch_wire::mptcp::{
 use anabranch_wire::packet::{Build, Packet};
 use anabranch_wire::tcp::{Flags, Options, SegmentOptions, SynOptions, Timestamps};
 use bytes::Bytes;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::{PollFd, PollFlags, poll};
 use smallvec::SmallVec;
 use std::collections::HashMap;
 use std::io::{self, ErrorKind};
@@ -46,12 +46,17 @@ pub(crate) fn serve(mut tun: Tun) -> io::Result<()> {
             }
             Err(e) if e.kind() == ErrorKind::WouldBlock => {
                 let fd = tun.fd().expect("a TUN device has a descriptor");
-                poll(&mut [PollFd::new(fd, PollFlags::POLLIN)], PollTimeout::NONE)?;
+                if poll(&mut [PollFd::new(fd, PollFlags::POLLIN)], STALL)? == 0 {
+                    endpoint.go_back(&mut tun)?;
+                }
             }
             Err(e) => return Err(e),
         }
     }
 }
+
+/// So long without any packet means that what was in flight is lost.
+const STALL: u16 = 20;
 
 struct Endpoint {
     connections: HashMap<(SocketAddr, u16), Connection>,
@@ -74,6 +79,15 @@ struct Connection {
 }
 
 impl Endpoint {
+    fn go_back(&mut self, tun: &mut Tun) -> io::Result<()> {
+        let sources = self.connections.values_mut();
+        for connection in sources.filter(|c| c.local.port() == SOURCE) {
+            connection.sent = connection.peer_acked;
+            connection.fill(tun, &self.zeroes)?;
+        }
+        Ok(())
+    }
+
     fn receive(&mut self, packet: &Packet, tun: &mut Tun) -> io::Result<()> {
         let id = (packet.src, packet.dst.port());
         if packet.flags.has(Flags::RST) {

@@ -3,8 +3,9 @@
 use crate::scene::{Direction, Pinning, Sample};
 
 /// Prints medians and ratios as Markdown.
-pub(crate) fn print(samples: &[Sample], rounds: usize, seconds: f64) {
+pub(crate) fn print(samples: &[Sample], rounds: usize, seconds: f64, controller: &str) {
     println!("Kernel client with two subflows over two veth pairs, MTU 1500; payload in Gbit/s,");
+    println!("kernels with {controller}, anabranch with CUBIC.");
     println!(
         "CPU seconds of the whole machine per GB; median of {rounds} interleaved runs of {seconds} s.\n"
     );

@@ -4,6 +4,7 @@ use anabranch_interop::host::Host;
 use anabranch_interop::require;
 use anabranch_interop::socket::{self, Protocol};
 use anabranch_interop::topology::{Endpoint, Side, Topology};
+use anabranch_kernel::sysctl;
 use serde::Serialize;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -60,6 +61,7 @@ pub(crate) fn run(arguments: &Arguments) -> io::Result<()> {
         (arguments.rounds.max(1), arguments.seconds)
     };
     let topology = Topology::new(2)?;
+    let controller = choose_controller(&topology)?;
     topology.add_endpoint(topology.v4(Side::Client, 1), Endpoint::Subflow)?;
     let mut samples = Vec::new();
     for round in 0..rounds {
@@ -79,11 +81,28 @@ pub(crate) fn run(arguments: &Arguments) -> io::Result<()> {
             }
         }
     }
-    report::print(&samples, rounds, seconds);
+    report::print(&samples, rounds, seconds, controller);
     if let Some(path) = &arguments.json {
         std::fs::write(path, serde_json::to_vec_pretty(&samples)?)?;
     }
     Ok(())
+}
+
+/// The kernels' congestion control: CUBIC, as ours; Reno where the machine does not let a namespace
+/// choose CUBIC (`net.ipv4.tcp_allowed_congestion_control`). Never one that paces, which costs the
+/// kernel's super-frames.
+fn choose_controller(topology: &Topology) -> io::Result<&'static str> {
+    let set = |name| -> Result<(), anabranch_kernel::Error> {
+        for host in [&topology.client, &topology.server] {
+            host.run(|| sysctl::write("net/ipv4/tcp_congestion_control", name))?;
+        }
+        Ok(())
+    };
+    if set("cubic").is_ok() {
+        return Ok("CUBIC");
+    }
+    set("reno").map_err(io::Error::other)?;
+    Ok("Reno")
 }
 
 fn measure(
