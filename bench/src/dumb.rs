@@ -69,8 +69,8 @@ struct Connection {
     mptcp: bool,
     timestamps: bool,
     /// Payload bytes sent so far; the ISN is 0, the first payload byte 1.
-    sent: u32,
-    peer_acked: u32,
+    sent: u64,
+    peer_acked: u64,
     peer_window: u32,
     peer_scale: u8,
     rcv_nxt: Seq,
@@ -140,6 +140,11 @@ impl Connection {
         }
     }
 
+    /// Data sequence number of the first byte we send.
+    fn first() -> u64 {
+        keys::derive(Version::V1, KEY).idsn.wrapping_add(1)
+    }
+
     /// Believes what the segment says.
     fn note(&mut self, packet: &Packet) {
         if let Options::Segment(SegmentOptions {
@@ -149,13 +154,24 @@ impl Connection {
         {
             self.ts_recent = t.val;
         }
-        self.peer_acked = packet.ack.0.wrapping_sub(1);
+        let acked = packet.ack.0.wrapping_sub(1);
+        let unacked = (self.sent as u32).wrapping_sub(acked);
+        self.peer_acked = self.sent.saturating_sub(u64::from(unacked));
         self.peer_window = u32::from(packet.window) << self.peer_scale;
         let end = packet.seq + packet.seq_len();
         if self.rcv_nxt.lt(end) {
             self.rcv_nxt = end;
         }
         for option in &packet.mptcp {
+            if let MptcpOption::Dss(Dss {
+                data_ack: Some(ack),
+                ..
+            }) = option
+            {
+                // The window counts from here (RFC 8684 §3.3.5).
+                let near = Connection::first().wrapping_add(self.sent);
+                self.peer_acked = ack.expand(near).wrapping_sub(Connection::first());
+            }
             match option {
                 MptcpOption::Dss(Dss {
                     mapping: Some(m), ..
@@ -177,15 +193,16 @@ impl Connection {
     fn fill(&mut self, tun: &mut Tun, zeroes: &Bytes) -> io::Result<()> {
         let window = self.peer_window.min(IN_FLIGHT);
         loop {
-            let outstanding = self.sent.wrapping_sub(self.peer_acked);
-            let room = window.saturating_sub(outstanding).min(RUN);
+            let outstanding = self.sent.saturating_sub(self.peer_acked);
+            let room = u64::from(window).saturating_sub(outstanding);
+            let room = room.min(u64::from(RUN)) as u32;
             let len = room - room % MSS;
             // Less than a whole run only where nothing else will make the peer answer.
             if len == 0 || (len < RUN && outstanding > 0) {
                 return Ok(());
             }
             self.send(tun, Flags::ACK, Some(zeroes.slice(..len as usize)))?;
-            self.sent = self.sent.wrapping_add(len);
+            self.sent += u64::from(len);
         }
     }
 
@@ -238,10 +255,9 @@ impl Connection {
     }
 
     fn mapping(&self, len: u16) -> DssMapping {
-        let first = keys::derive(Version::V1, KEY).idsn.wrapping_add(1);
         DssMapping {
-            dsn: Dsn::Long(first.wrapping_add(u64::from(self.sent))),
-            ssn: self.sent.wrapping_add(1),
+            dsn: Dsn::Long(Connection::first().wrapping_add(self.sent)),
+            ssn: self.sent.wrapping_add(1) as u32,
             len,
             checksum: None,
         }
@@ -261,7 +277,7 @@ impl Connection {
             ttl: 64,
             traffic_class: 0,
             ident: 0,
-            seq: Seq(self.sent.wrapping_add(1)),
+            seq: Seq(self.sent.wrapping_add(1) as u32),
             ack: self.rcv_nxt,
             flags: Flags::ACK,
             window: 1024,
