@@ -17,7 +17,10 @@ use crate::host::Host;
 /// How long the program may take to serve, or to end.
 const START: Duration = Duration::from_secs(20);
 
-/// A running `anabranch serve`. Dropping it kills it; its log is printed if a test failed.
+/// How long it may go on with open connections when a test is over.
+const LAST_WISH: Duration = Duration::from_millis(500);
+
+/// A running `anabranch serve`. Dropping it ends it; its log is printed if a test failed.
 #[derive(Debug)]
 pub struct Anabranch {
     program: PathBuf,
@@ -176,12 +179,25 @@ impl Anabranch {
 
 impl Drop for Anabranch {
     fn drop(&mut self) {
-        // It may have ended before; then there is nothing to kill.
-        let _ = self.kill();
+        // It may have ended before; then there is nothing to end.
+        if !self.ends_in_order() {
+            let _ = self.kill();
+        }
         let _ = std::fs::remove_file(&self.control);
         if thread::panicking() {
             eprintln!("log of anabranch serve:\n{}", self.log());
         }
+    }
+}
+
+impl Anabranch {
+    /// Asks it to stop, and again to stop at once, so that it removes what it has set up.
+    fn ends_in_order(&mut self) -> bool {
+        [LAST_WISH, START].iter().any(|patience| {
+            // If it is gone already, waiting for it tells.
+            let _ = self.terminate();
+            self.wait(*patience).is_ok()
+        })
     }
 }
 
