@@ -164,7 +164,7 @@ impl Plain {
         FlowInfo {
             id,
             protocol: Protocol::Tcp,
-            state: info.state.into(),
+            state: info.state,
             local: self.tuple.local,
             remote: self.tuple.remote,
             opened,
@@ -183,7 +183,7 @@ impl Plain {
             id: SubflowId(0),
             local: self.tuple.local,
             remote: self.tuple.remote,
-            state: info.state.into(),
+            state: info.state,
             local_id: 0,
             remote_id: 0,
             backup: false,

@@ -2,8 +2,7 @@
 
 use crate::event::SubflowEnd;
 use crate::id::{FlowId, SubflowId};
-use anabranch_tcp::Instant;
-use std::fmt;
+use anabranch_tcp::{Instant, State};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -101,55 +100,4 @@ pub struct SubflowInfo {
     pub bytes_received: u64,
     /// Segments retransmitted.
     pub retransmissions: u64,
-}
-
-/// States of RFC 9293 §3.3.2.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-#[allow(missing_docs)]
-pub enum State {
-    SynSent,
-    SynReceived,
-    Established,
-    FinWait1,
-    FinWait2,
-    CloseWait,
-    Closing,
-    LastAck,
-    TimeWait,
-    Closed,
-}
-
-impl From<anabranch_tcp::State> for State {
-    fn from(state: anabranch_tcp::State) -> Self {
-        use anabranch_tcp::State as Tcp;
-        match state {
-            Tcp::SynSent => State::SynSent,
-            Tcp::SynReceived => State::SynReceived,
-            Tcp::Established => State::Established,
-            Tcp::FinWait1 => State::FinWait1,
-            Tcp::FinWait2 => State::FinWait2,
-            Tcp::CloseWait => State::CloseWait,
-            Tcp::Closing => State::Closing,
-            Tcp::LastAck => State::LastAck,
-            Tcp::TimeWait => State::TimeWait,
-            Tcp::Closed => State::Closed,
-        }
-    }
-}
-
-impl fmt::Display for State {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            State::SynSent => "SYN-SENT",
-            State::SynReceived => "SYN-RECV",
-            State::Established => "ESTAB",
-            State::FinWait1 => "FIN-WAIT-1",
-            State::FinWait2 => "FIN-WAIT-2",
-            State::CloseWait => "CLOSE-WAIT",
-            State::Closing => "CLOSING",
-            State::LastAck => "LAST-ACK",
-            State::TimeWait => "TIME-WAIT",
-            State::Closed => "CLOSED",
-        })
-    }
 }

@@ -46,8 +46,11 @@ pub use counters::{Counter, Counters};
 pub use error::{ConnectError, FlowError, JoinError, ListenError};
 pub use event::{CloseReason, Event, PathEvent, SubflowEnd};
 pub use id::{FlowId, ListenerId, SubflowId};
-pub use info::{FlowInfo, MptcpInfo, Protocol, State, SubflowInfo};
+pub use info::{FlowInfo, MptcpInfo, Protocol, SubflowInfo};
 pub use stack::{Recv, Stack};
+
+/// States of RFC 9293 §3.3.2.
+pub use anabranch_tcp::State;
 
 /// Why a connection goes on as plain TCP, and why a subflow is reset.
 pub use anabranch_mptcp::FallbackReason;

@@ -34,6 +34,24 @@ pub enum State {
     Closed,
 }
 
+/// As `ss` names them.
+impl std::fmt::Display for State {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            State::SynSent => "SYN-SENT",
+            State::SynReceived => "SYN-RECV",
+            State::Established => "ESTAB",
+            State::FinWait1 => "FIN-WAIT-1",
+            State::FinWait2 => "FIN-WAIT-2",
+            State::CloseWait => "CLOSE-WAIT",
+            State::Closing => "CLOSING",
+            State::LastAck => "LAST-ACK",
+            State::TimeWait => "TIME-WAIT",
+            State::Closed => "CLOSED",
+        })
+    }
+}
+
 /// One end of one TCP connection, in sequence numbers only.
 ///
 /// After any call that mutates, drain [`Tcb::poll`] until `None` and read [`Tcb::deadline`] again.
