@@ -189,7 +189,8 @@ impl Tcb {
         }
         if self.recovery.phase == Phase::Recovery {
             let safe = news.acked > 0 && newly_lost == 0;
-            let (pipe, mss, ssthresh) = (self.recovery.pipe(), self.mss(), self.cc.ssthresh());
+            let (pipe, mss, ssthresh) =
+                (self.recovery.pipe(), self.mss(), self.control.cc.ssthresh());
             let prr = &mut self.recovery.prr;
             prr.on_ack(news.delivered, pipe, ssthresh, mss, safe);
         }
@@ -214,7 +215,7 @@ impl Tcb {
             snd_una: self.snd.una,
             snd_nxt: self.snd.nxt,
         };
-        self.cc.on_ack(&ack);
+        self.control.cc.on_ack(&ack);
     }
 
     /// Take the round-trip time where it is unambiguous (Karn): by when the first of what is
@@ -272,7 +273,7 @@ impl Tcb {
 
     fn undo(&mut self) {
         self.stats.undos += 1;
-        self.cc.undo();
+        self.control.cc.undo();
         self.rtt.reset_backoff();
         let recovery = &mut self.recovery;
         recovery.undo.armed = false;
@@ -295,7 +296,9 @@ impl Tcb {
             // No duplicate was reported: only the probe arrived, what it repeated had been lost.
             self.recovery.tail = None;
             if self.recovery.phase == Phase::Open {
-                self.cc.on_loss(now, self.cc.cwnd(), self.mss());
+                self.control
+                    .cc
+                    .on_loss(now, self.control.cc.cwnd(), self.mss());
             }
         }
     }
@@ -343,7 +346,7 @@ impl Tcb {
         let flight = self.snd.nxt - self.snd.una;
         let mss = self.mss();
         self.stats.recoveries += 1;
-        self.cc.on_loss(now, flight, mss);
+        self.control.cc.on_loss(now, flight, mss);
         let recovery = &mut self.recovery;
         recovery.phase = Phase::Recovery;
         recovery.point = self.snd.nxt;

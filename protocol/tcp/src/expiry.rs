@@ -84,7 +84,7 @@ impl Tcb {
         let (una, nxt) = (self.snd.una, self.snd.nxt);
         let flight = nxt - una;
         let first = self.recovery.phase != Phase::Loss;
-        self.cc.on_rto(now, flight, self.mss(), first);
+        self.control.cc.on_rto(now, flight, self.mss(), first);
         let recovery = &mut self.recovery;
         if first {
             recovery.arm_undo();

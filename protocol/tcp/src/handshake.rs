@@ -2,6 +2,7 @@
 
 use crate::acks::AckPolicy;
 use crate::congestion::Init;
+use crate::control::Control;
 use crate::input::refusal;
 use crate::recovery::Recovery;
 use crate::recovery::rtt::Rtt;
@@ -10,7 +11,7 @@ use crate::segment::{Change, Close, Receipt, Segment};
 use crate::send::Send;
 use crate::stamps::Stamps;
 use crate::stats::Stats;
-use crate::tcb::{Agreed, CwndUse, Pending, Seen};
+use crate::tcb::{Agreed, Pending, Seen};
 use crate::timers::{Timer, Timers};
 use crate::{Config, Instant, State, Tcb};
 use anabranch_wire::Seq;
@@ -34,11 +35,13 @@ impl Tcb {
             rcv: Recv::default(),
             recovery: Recovery::default(),
             rtt: Rtt::new(now),
-            cc: config.congestion.algorithm.start(Init {
-                mss,
-                initial_window: u64::from(mss),
-            }),
-            cwnd_use: CwndUse::default(),
+            control: Control::new(
+                config.congestion.algorithm,
+                Init {
+                    mss,
+                    initial_window: u64::from(mss),
+                },
+            ),
             agreed: Agreed {
                 mss,
                 owner_options: 0,

@@ -19,6 +19,7 @@ mod acks;
 pub mod budget;
 pub mod config;
 pub mod congestion;
+mod control;
 mod expiry;
 mod handshake;
 pub mod icmp;

@@ -1,5 +1,6 @@
 //! Segments that leave (RFC 9293 §3.7, §3.8).
 
+use crate::control::CwndUse;
 use crate::recovery::{Phase, TailProbe};
 use crate::segment::{Emit, Grant, Kind};
 use crate::tcb::Probe;
@@ -196,7 +197,7 @@ impl Tcb {
         } else if self.recovery.force || pipe == 0 {
             wanted.min(mss)
         } else {
-            self.cwnd_use.blocked[0] = true;
+            self.control.usage.blocked[0] = true;
             return None;
         };
         self.recovery.force = false;
@@ -224,7 +225,7 @@ impl Tcb {
         let wanted = run_end - start;
         let least = wanted.min(mss);
         if room < least {
-            self.cwnd_use.blocked[0] = true;
+            self.control.usage.blocked[0] = true;
             return None;
         }
         if window < least && (window == 0 || window < u64::from(self.snd.wnd.max) / 2) {
@@ -233,7 +234,7 @@ impl Tcb {
         let frame = self.frame(grant);
         let allowed = wanted.min(frame).min(window).min(room);
         if allowed < wanted.min(frame) && self.worth_waiting(allowed, frame) {
-            self.cwnd_use.blocked[0] |= room < window;
+            self.control.usage.blocked[0] |= room < window;
             return None;
         }
         let size = if allowed == wanted {
@@ -411,7 +412,7 @@ impl Tcb {
     fn restart_after_idle(&mut self, now: Instant) {
         let idle = self.snd.nxt == self.snd.una && now.since(self.seen.sent) > self.rto();
         if self.config.congestion.idle_restart && idle && self.snd.nxt > 1 {
-            self.cc.on_idle(self.initial_window());
+            self.control.cc.on_idle(self.initial_window());
         }
     }
 
@@ -420,9 +421,9 @@ impl Tcb {
             self.recovery.prr.sent(bytes);
         }
         let pipe = self.recovery.pipe();
-        let usage = &mut self.cwnd_use;
+        let usage = &mut self.control.usage;
         if self.snd.una >= usage.round {
-            *usage = crate::tcb::CwndUse {
+            *usage = CwndUse {
                 most: [0, usage.most[0]],
                 blocked: [false, usage.blocked[0]],
                 round: self.snd.nxt,
@@ -434,11 +435,12 @@ impl Tcb {
     /// Whether the congestion window, rather than the application or the peer, limits sending: in
     /// slow start it may grow to twice what is used (RFC 7661).
     pub(crate) fn cwnd_limited(&self) -> bool {
-        let usage = &self.cwnd_use;
+        let usage = &self.control.usage;
         let used = usage.most[0].max(usage.most[1]);
         usage.blocked[0]
             || usage.blocked[1]
-            || (self.cc.cwnd() < self.cc.ssthresh() && self.cc.cwnd() < 2 * used)
+            || (self.control.cc.cwnd() < self.control.cc.ssthresh()
+                && self.control.cc.cwnd() < 2 * used)
     }
 }
 

@@ -2,7 +2,8 @@
 
 use crate::acks::AckPolicy;
 use crate::config::Config;
-use crate::congestion::{Controller, Init};
+use crate::congestion::Init;
+use crate::control::Control;
 use crate::recovery::rtt::Rtt;
 use crate::recovery::{Phase, Recovery};
 use crate::recv::Recv;
@@ -63,8 +64,7 @@ pub struct Tcb {
     pub(crate) rcv: Recv,
     pub(crate) recovery: Recovery,
     pub(crate) rtt: Rtt,
-    pub(crate) cc: Box<dyn Controller>,
-    pub(crate) cwnd_use: CwndUse,
+    pub(crate) control: Control,
     pub(crate) agreed: Agreed,
     pub(crate) acks: AckPolicy,
     pub(crate) stamps: Stamps,
@@ -118,17 +118,6 @@ pub(crate) enum Probe {
     Window,
     /// Keepalive.
     Alive,
-}
-
-/// Whether the congestion window is what limits sending.
-#[derive(Debug, Default)]
-pub(crate) struct CwndUse {
-    /// Most bytes in the network during this round and the last.
-    pub(crate) most: [u64; 2],
-    /// `snd_nxt` when the round began.
-    pub(crate) round: u64,
-    /// Sending stopped at the window in this round or the last.
-    pub(crate) blocked: [bool; 2],
 }
 
 /// When things were last seen to happen.
@@ -220,7 +209,7 @@ impl Tcb {
 
     /// Set the congestion window, as a scheduler may that penalises a slow path.
     pub fn set_cwnd(&mut self, cwnd: u64) {
-        self.cc.set_cwnd(cwnd.max(u64::from(self.mss())));
+        self.control.cc.set_cwnd(cwnd.max(u64::from(self.mss())));
     }
 }
 
@@ -271,7 +260,7 @@ impl Tcb {
         } else {
             self.initial_window()
         };
-        self.cc = self.config.congestion.algorithm.start(Init {
+        self.control.cc = self.config.congestion.algorithm.start(Init {
             mss,
             initial_window,
         });
@@ -346,7 +335,7 @@ impl Tcb {
             .saturating_sub(self.snd.nxt + self.unsent());
         let left = self.cwnd().saturating_sub(used);
         if left < window && left < 2 * u64::from(self.mss()) {
-            self.cwnd_use.blocked[0] = true;
+            self.control.usage.blocked[0] = true;
         }
     }
 
@@ -425,13 +414,13 @@ impl Tcb {
     pub fn cwnd(&self) -> u64 {
         match self.recovery.phase {
             Phase::Recovery => self.recovery.prr.cwnd(),
-            Phase::Open | Phase::Loss => self.cc.cwnd(),
+            Phase::Open | Phase::Loss => self.control.cc.cwnd(),
         }
     }
 
     /// Slow start threshold, bytes.
     pub fn ssthresh(&self) -> u64 {
-        self.cc.ssthresh()
+        self.control.cc.ssthresh()
     }
 
     /// Retransmission timeouts (of data, SYN or FIN) since the peer last acknowledged anything
