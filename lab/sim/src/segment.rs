@@ -49,7 +49,7 @@ impl TcpView {
         Ok(TcpView {
             ports: (port(0), port(2)),
             seq: Seq(u32::from_be_bytes([tcp[4], tcp[5], tcp[6], tcp[7]])),
-            flags: Flags(tcp[13]),
+            flags: Flags::from_bytes([tcp[12], tcp[13]]),
             options: start + 20..start + header,
             payload: start + header..end,
             ip,
@@ -80,9 +80,9 @@ impl TcpView {
             && bytes[self.options.clone()] == others[other.options.clone()]
     }
 
-    /// Sets the control bits.
+    /// Sets the control bits but for AE.
     pub(crate) fn set_flags(&self, packet: &mut [u8], flags: Flags) {
-        packet[self.ip.payload.start + 13] = flags.0;
+        packet[self.ip.payload.start + 13] = flags.0 as u8;
     }
 
     /// Makes the IP header tell the packet's true length.

@@ -37,6 +37,8 @@ struct News {
     dsack: Option<u64>,
     /// TSecr.
     ecr: Option<u32>,
+    /// It reported packets that the network marked.
+    marked: bool,
 }
 
 impl Tcb {
@@ -53,6 +55,7 @@ impl Tcb {
         let ecr = stamps_of(segment).filter(|_| self.stamps.on).map(|s| s.ecr);
         let mut news = News {
             ecr,
+            marked: self.reports_mark(segment),
             ..News::default()
         };
         if ack > una as i64 {
@@ -194,7 +197,15 @@ impl Tcb {
             let prr = &mut self.recovery.prr;
             prr.on_ack(news.delivered, pipe, ssthresh, mss, safe);
         }
-        if news.acked > 0 && phase != Phase::Recovery && self.recovery.phase != Phase::Recovery {
+        if news.marked {
+            // The window does not grow by such an acknowledgement either (RFC 3168 §6.1.2).
+            if self.recovery.phase == Phase::Open {
+                self.react_to_mark(now);
+            }
+        } else if news.acked > 0
+            && phase != Phase::Recovery
+            && self.recovery.phase != Phase::Recovery
+        {
             self.grow(now, news);
         }
         let probing = self.timers.is_set(Timer::Tlp) && !self.may_probe_tail();
@@ -347,6 +358,7 @@ impl Tcb {
         let mss = self.mss();
         self.stats.recoveries += 1;
         self.control.cc.on_loss(now, flight, mss);
+        self.window_reduced();
         let recovery = &mut self.recovery;
         recovery.phase = Phase::Recovery;
         recovery.point = self.snd.nxt;

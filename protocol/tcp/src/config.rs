@@ -1,6 +1,7 @@
 //! What may be chosen for a connection.
 
 use crate::congestion::Algorithm;
+use crate::ecn::Ecn;
 use std::time::Duration;
 
 /// Parameters of a [`crate::Tcb`]. The defaults suit an Ethernet path over IPv4.
@@ -21,6 +22,8 @@ pub struct Config {
     pub sack: bool,
     /// Offer and accept timestamps (RFC 7323 §3).
     pub timestamps: bool,
+    /// Explicit congestion notification.
+    pub ecn: Ecn,
     /// Hold a small segment back while an earlier small one is unacknowledged (RFC 9293 §3.7.4
     /// with Minshall's refinement).
     pub nagle: bool,
@@ -94,6 +97,7 @@ impl Default for Config {
             window_scaling: true,
             sack: true,
             timestamps: true,
+            ecn: Ecn::default(),
             nagle: true,
             delayed_ack: Duration::from_millis(40),
             congestion: Congestion::default(),

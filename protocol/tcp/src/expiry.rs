@@ -85,6 +85,7 @@ impl Tcb {
         let flight = nxt - una;
         let first = self.recovery.phase != Phase::Loss;
         self.control.cc.on_rto(now, flight, self.mss(), first);
+        self.window_reduced();
         let recovery = &mut self.recovery;
         if first {
             recovery.arm_undo();

@@ -49,6 +49,7 @@ impl Tcb {
                 scaling: false,
                 passive: false,
             },
+            ecn: Default::default(),
             acks: AckPolicy::new(now),
             stamps: Stamps::new(ts_offset),
             timers: Timers::new(),
@@ -84,6 +85,7 @@ impl Tcb {
     /// offer, is off.
     fn peer_syn(&mut self, now: Instant, syn: &Segment) {
         self.rcv.start(syn.seq);
+        self.agree_on_ecn(syn);
         let none = SynOptions::default();
         let options = match &syn.options {
             Options::Syn(options) => options,

@@ -73,6 +73,7 @@ impl Tcb {
         if change == Change::None {
             change = acked.change;
         }
+        self.take_mark(segment);
         let mut receipt = self.take_payload(now, segment);
         receipt.progress = acked.progress || change == Change::Established;
         receipt.peer_wnd = Some(self.scaled_window(segment));
@@ -128,6 +129,7 @@ impl Tcb {
         if segment.flags.has(Flags::ACK) {
             return self.after_acceptance(now, 0, segment);
         }
+        self.agree_on_ecn_again(segment);
         if self.acks.challenge(now, self.config.challenge_acks) {
             self.pending.syn = true;
         }

@@ -20,6 +20,7 @@ pub mod budget;
 pub mod config;
 pub mod congestion;
 mod control;
+pub mod ecn;
 mod expiry;
 mod handshake;
 pub mod icmp;
@@ -41,6 +42,7 @@ pub mod time;
 mod timers;
 
 pub use config::Config;
+pub use ecn::Ecn;
 pub use icmp::IcmpError;
 pub use input::reset_reply;
 pub use segment::{Change, Close, Emit, Grant, Kind, Receipt, Segment};

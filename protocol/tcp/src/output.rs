@@ -96,6 +96,7 @@ impl Tcb {
         } else {
             Flags::SYN
         };
+        let flags = flags.with(self.ecn_on_syn());
         let options = self.syn_options(now);
         // The window of a SYN is never scaled (RFC 7323 §2.2).
         let wnd = self
@@ -129,7 +130,8 @@ impl Tcb {
             OPTION_SPACE.saturating_sub(u32::from(grant.ack_options) + self.stamps.option_len());
         let options = self.options(now, space);
         let wnd = self.window(grant);
-        let emit = self.segment(position, Flags::ACK, options, kind);
+        let flags = Flags::ACK.with(self.ecn_report());
+        let emit = self.segment(position, flags, options, kind);
         self.finish(Emit { wnd, ..emit })
     }
 
@@ -277,6 +279,7 @@ impl Tcb {
     }
 
     fn send_new(&mut self, now: Instant, grant: &Grant, start: u64, end: u64, kind: Kind) -> Emit {
+        let probes_window = kind == Kind::Probe && self.snd.una == self.snd.nxt;
         if self.snd.una == self.snd.nxt {
             self.seen.progress = now;
         }
@@ -287,7 +290,13 @@ impl Tcb {
             self.snd.small = end;
         }
         self.note_sent(end - start);
-        let emit = self.data(now, grant, start, end, kind);
+        let mut emit = self.data(now, grant, start, end, kind);
+        // What probes a window may not be marked, nor what has no payload (RFC 3168 §6.1.6).
+        if !emit.rel.is_empty() && !probes_window {
+            let (ecn, flags) = self.ecn_on_data();
+            emit.ecn = ecn;
+            emit.flags = emit.flags.with(flags);
+        }
         self.arm_loss_timer(now);
         emit
     }
@@ -326,7 +335,7 @@ impl Tcb {
     /// A segment with payload, or FIN, or both.
     fn data(&mut self, now: Instant, grant: &Grant, start: u64, end: u64, kind: Kind) -> Emit {
         let fin = end > self.snd.end;
-        let mut flags = Flags::ACK;
+        let mut flags = Flags::ACK.with(self.ecn_report());
         if end >= self.snd.end {
             flags = flags.with(Flags::PSH);
         }

@@ -31,6 +31,10 @@ pub struct Stats {
     pub dropped: u64,
     /// Challenge acknowledgements sent (RFC 5961).
     pub challenge_acks: u32,
+    /// Segments received that the network had marked (RFC 3168), where that was agreed.
+    pub marked_in: u64,
+    /// Times the window was reduced because the peer reported marks.
+    pub ecn_reductions: u32,
     /// Duplicate SACK blocks received (RFC 2883): the peer got something twice.
     pub dsacks: u32,
 }

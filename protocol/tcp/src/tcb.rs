@@ -11,7 +11,7 @@ use crate::segment::{Change, Close, Grant};
 use crate::send::Send;
 use crate::stamps::Stamps;
 use crate::timers::{Timer, Timers};
-use crate::{Instant, Stats};
+use crate::{Instant, Stats, ecn};
 use anabranch_wire::Seq;
 use anabranch_wire::tcp::Flags;
 use std::time::Duration;
@@ -66,6 +66,7 @@ pub struct Tcb {
     pub(crate) rtt: Rtt,
     pub(crate) control: Control,
     pub(crate) agreed: Agreed,
+    pub(crate) ecn: ecn::State,
     pub(crate) acks: AckPolicy,
     pub(crate) stamps: Stamps,
     pub(crate) timers: Timers,

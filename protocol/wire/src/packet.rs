@@ -84,7 +84,7 @@ impl Packet {
         }
         let be16 = |at: usize| u16::from_be_bytes([header[at], header[at + 1]]);
         let be32 = |at: usize| u32::from(be16(at)) << 16 | u32::from(be16(at + 2));
-        let flags = Flags(header[13]);
+        let flags = Flags::from_bytes([header[12], header[13]]);
         let parsed = tcp::parse(&segment[tcp::HEADER_LEN..header_len], flags);
         Ok(Packet {
             src: SocketAddr::new(ip.src, be16(0)),

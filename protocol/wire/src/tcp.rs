@@ -14,23 +14,29 @@ pub const MAX_OPTIONS: usize = 40;
 /// Where the checksum stands in a TCP header.
 pub const CHECKSUM_AT: usize = 16;
 
-/// Control bits of the TCP header, low byte (RFC 9293 §3.1).
+/// Control bits of the TCP header (RFC 9293 §3.1), and AE above them (RFC 9768 §3).
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub struct Flags(pub u8);
+pub struct Flags(pub u16);
 
 #[allow(missing_docs)]
 impl Flags {
-    pub const FIN: Flags = Flags(0x01);
-    pub const SYN: Flags = Flags(0x02);
-    pub const RST: Flags = Flags(0x04);
-    pub const PSH: Flags = Flags(0x08);
-    pub const ACK: Flags = Flags(0x10);
-    pub const URG: Flags = Flags(0x20);
-    pub const ECE: Flags = Flags(0x40);
-    pub const CWR: Flags = Flags(0x80);
+    pub const FIN: Flags = Flags(0x001);
+    pub const SYN: Flags = Flags(0x002);
+    pub const RST: Flags = Flags(0x004);
+    pub const PSH: Flags = Flags(0x008);
+    pub const ACK: Flags = Flags(0x010);
+    pub const URG: Flags = Flags(0x020);
+    pub const ECE: Flags = Flags(0x040);
+    pub const CWR: Flags = Flags(0x080);
+    pub const AE: Flags = Flags(0x100);
 }
 
 impl Flags {
+    /// From bytes 12 and 13 of a TCP header.
+    pub fn from_bytes(bytes: [u8; 2]) -> Flags {
+        Flags(u16::from_be_bytes(bytes) & 0x1ff)
+    }
+
     /// Whether every bit of `other` is set.
     pub fn has(self, other: Flags) -> bool {
         self.0 & other.0 == other.0

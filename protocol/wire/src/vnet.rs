@@ -121,7 +121,7 @@ impl VnetHdr {
         };
         if transmit.gso_size != 0 && transmit.payload_len() > usize::from(transmit.gso_size) {
             let flags = transmit.header.get(usize::from(transmit.ip_len) + 13);
-            header.ecn = flags.is_some_and(|&flags| Flags(flags).has(Flags::CWR));
+            header.ecn = flags.is_some_and(|&flags| Flags(flags.into()).has(Flags::CWR));
             header.gso_type = if transmit.is_ipv6() {
                 GsoType::TcpV6
             } else {

@@ -65,7 +65,7 @@ impl Renumber {
 
 impl Middlebox for Renumber {
     fn pass(&mut self, _: Instant, packet: Bytes) -> Vec<Bytes> {
-        const ACK: u8 = 0x10;
+        const ACK: u16 = 0x10;
         let Ok(view) = TcpView::parse(&packet) else {
             return vec![packet];
         };

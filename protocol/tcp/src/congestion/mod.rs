@@ -79,6 +79,11 @@ pub trait Controller: fmt::Debug + Send {
     /// A loss was found by acknowledgements, at most once for each window: set `ssthresh`
     /// (`flight` bytes were outstanding), and the window for after recovery.
     fn on_loss(&mut self, now: Instant, flight: u64, mss: u32);
+    /// The peer reported packets that the network marked instead of dropping them, at most once
+    /// for each window: by default as a loss (RFC 3168 §5).
+    fn on_ecn(&mut self, now: Instant, flight: u64, mss: u32) {
+        self.on_loss(now, flight, mss);
+    }
     /// The retransmission timer expired: set `ssthresh` (only when `first` of a series), and the
     /// window to one segment.
     fn on_rto(&mut self, now: Instant, flight: u64, mss: u32, first: bool);

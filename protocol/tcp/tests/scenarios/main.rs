@@ -5,6 +5,7 @@ mod harness;
 mod acks;
 mod attacks;
 mod close;
+mod ecn;
 mod goodput;
 mod handshake;
 mod hostile;

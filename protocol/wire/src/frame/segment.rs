@@ -128,14 +128,14 @@ impl Transmit {
         let seq = seq.wrapping_add(offset as u32);
         self.header[seq_at..seq_at + 4].copy_from_slice(&seq.to_be_bytes());
 
-        let mut flags = Flags(self.header[tcp + FLAGS_AT]);
+        let mut removed = Flags::default();
         if !last {
-            flags = flags.without(Flags::FIN.with(Flags::PSH));
+            removed = removed.with(Flags::FIN).with(Flags::PSH);
         }
         if offset > 0 {
-            flags = flags.without(Flags::CWR);
+            removed = removed.with(Flags::CWR);
         }
-        self.header[tcp + FLAGS_AT] = flags.0;
+        self.header[tcp + FLAGS_AT] &= !(removed.0 as u8);
 
         // The pseudo-header counts this segment's length instead of the whole one's.
         let removed = (whole - payload) as u16;

@@ -107,7 +107,8 @@ impl Build<'_> {
         out.u16(self.dst.port());
         out.u32(self.seq.0);
         out.u32(self.ack.0);
-        out.put(&[words << 4, self.flags.0]);
+        let [high, low] = self.flags.0.to_be_bytes();
+        out.put(&[words << 4 | high & 1, low]);
         out.u16(self.window);
         out.u16(pseudo);
         out.u16(self.urgent);

@@ -86,6 +86,7 @@ fn flags(tcp: &etherparse::TcpSlice) -> Flags {
         (tcp.urg(), Flags::URG),
         (tcp.ece(), Flags::ECE),
         (tcp.cwr(), Flags::CWR),
+        (tcp.ns(), Flags::AE),
     ];
     bits.iter()
         .filter(|(set, _)| *set)

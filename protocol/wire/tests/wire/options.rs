@@ -17,7 +17,7 @@ fn read(flags: Flags, options: &str) -> Packet {
     bytes.extend(hex("0001 0002 00000003 00000004 5000 0005 0000 0000"));
     bytes[5] = 20 + options.len() as u8;
     bytes[52] = (5 + options.len() as u8 / 4) << 4;
-    bytes[53] = flags.0;
+    bytes[53] = flags.0 as u8;
     bytes.extend(options);
     Packet::parse(&bytes).unwrap()
 }

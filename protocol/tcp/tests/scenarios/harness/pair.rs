@@ -336,7 +336,7 @@ pub(crate) fn received(emit: &Emit, len: u32) -> Segment {
         len,
         gso_size: 0,
         options: emit.options.clone(),
-        ecn: 0,
+        ecn: emit.ecn,
         signal_only: false,
     }
 }
@@ -351,7 +351,10 @@ pub(crate) fn segmented(emit: &Emit, payload: Bytes) -> Vec<(Segment, Bytes)> {
         let mut segment = received(emit, (end - at) as u32);
         segment.seq = emit.seq + at as u32;
         if end < payload.len() {
-            segment.flags = Flags(emit.flags.0 & !(Flags::FIN.0 | Flags::PSH.0));
+            segment.flags = emit.flags.without(Flags::FIN.with(Flags::PSH));
+        }
+        if at > 0 {
+            segment.flags = segment.flags.without(Flags::CWR);
         }
         segments.push((segment, payload.slice(at..end)));
         at = end;

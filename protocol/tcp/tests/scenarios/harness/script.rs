@@ -1,8 +1,8 @@
 //! One stream against a script: segments in and out as lines of text, numbers relative.
 //!
-//! A line is `flags start:end ack n` with tcpdump's flags (`S.`, `.`, `P.`, `F.`, `R`), then for
-//! what goes in any of `win n`, `sack a:b`, `val n`, `ecr n`, `mss n`, `ws n`, `sackok`, `gso n`
-//! and `signal`. Our SYN has number 0, and so has the peer's.
+//! A line is `flags start:end ack n` with tcpdump's flags (`S.`, `.`, `P.`, `F.`, `R`; `E` is ECE,
+//! `W` CWR, `e` AE), then `ecn n` where the IP field is not 0, then for what goes in any of
+//! `win n`, `sack a:b`, `val n`, `ecr n`, `mss n`, `ws n`, `sackok`, `gso n` and `signal`. Our SYN has number 0, and so has the peer's.
 
 use super::pair::segmented;
 use anabranch_tcp::budget::Budget;
@@ -214,16 +214,23 @@ fn line(segment: &Segment) -> String {
         (Flags::FIN, 'F'),
         (Flags::RST, 'R'),
         (Flags::PSH, 'P'),
+        (Flags::URG, 'U'),
+        (Flags::ECE, 'E'),
+        (Flags::CWR, 'W'),
+        (Flags::AE, 'e'),
+        (Flags::ACK, '.'),
     ]
     .iter()
     .filter(|(flag, _)| segment.flags.has(*flag))
     .map(|(_, name)| *name)
-    .chain(segment.flags.has(Flags::ACK).then_some('.'))
     .collect();
     let start = segment.seq.since(ISS);
     let mut text = format!("{flags} {start}:{}", start + segment.len as i32);
     if segment.flags.has(Flags::ACK) {
         text += &format!(" ack {}", segment.ack.since(IRS));
+    }
+    if segment.ecn != 0 {
+        text += &format!(" ecn {}", segment.ecn);
     }
     if let Options::Segment(options) = &segment.options {
         for (left, right) in &options.sack {
@@ -241,6 +248,10 @@ fn parse(line: &str, win: u16) -> Segment {
         ('F', Flags::FIN),
         ('R', Flags::RST),
         ('P', Flags::PSH),
+        ('U', Flags::URG),
+        ('E', Flags::ECE),
+        ('W', Flags::CWR),
+        ('e', Flags::AE),
         ('.', Flags::ACK),
     ];
     let flags = bits
@@ -284,6 +295,7 @@ fn parse(line: &str, win: u16) -> Segment {
             "ecr" => stamps.get_or_insert(Timestamps::default()).ecr = value.0,
             "mss" => syn.mss = Some(value.0 as u16),
             "ws" => syn.window_scale = Some(value.0 as u8),
+            "ecn" => segment.ecn = value.0 as u8,
             "gso" => segment.gso_size = value.0 as u16,
             _ => panic!("unknown word {word}"),
         }

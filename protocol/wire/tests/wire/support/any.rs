@@ -12,7 +12,7 @@ use std::net::{IpAddr, SocketAddr};
 
 fn flags(class: Class) -> BoxedStrategy<Flags> {
     let syn_ack = Flags::SYN.with(Flags::ACK);
-    any::<u8>()
+    (0u16..0x200)
         .prop_map(move |bits| match class {
             Class::Syn => Flags(bits).without(syn_ack).with(Flags::SYN),
             Class::SynAck => Flags(bits).with(syn_ack),
