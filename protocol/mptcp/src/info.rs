@@ -2,8 +2,7 @@
 
 use crate::config::{Path, SubflowId};
 use crate::event::{CloseReason, FallbackReason};
-use anabranch_tcp::{State, Stats};
-use std::time::Duration;
+use anabranch_tcp::State;
 
 /// A connection as it is now.
 #[derive(Clone, Debug)]
@@ -49,32 +48,14 @@ pub struct SubflowInfo {
     pub local_id: u8,
     /// The peer's address ID.
     pub remote_id: u8,
-    /// TCP state.
-    pub state: State,
     /// Either side asked for it to be used only when no other is usable.
     pub backup: bool,
     /// Retransmission timeouts went by without progress: not used while another is usable.
     pub stale: bool,
-    /// Smoothed round-trip time.
-    pub srtt: Option<Duration>,
-    /// Round-trip time variation.
-    pub rttvar: Option<Duration>,
-    /// Least round-trip time.
-    pub min_rtt: Option<Duration>,
-    /// Retransmission timeout.
-    pub rto: Duration,
-    /// Congestion window, bytes.
-    pub cwnd: u64,
-    /// Slow start threshold, bytes; `u64::MAX` before the first loss.
-    pub ssthresh: u64,
-    /// Payload bytes of a full-sized segment.
-    pub mss: u32,
-    /// Bytes believed to be in the network.
-    pub in_flight: u64,
     /// Bytes assigned and not acknowledged by the subflow.
     pub queued: u64,
-    /// Counters of the Tcb.
-    pub stats: Stats,
+    /// What TCP knows of it.
+    pub tcp: anabranch_tcp::Info,
 }
 
 /// What a connection counted since it was made.

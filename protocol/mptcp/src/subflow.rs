@@ -159,19 +159,10 @@ impl Subflow {
             path: self.path,
             local_id: self.ids.local,
             remote_id: self.ids.remote,
-            state: tcb.state(),
             backup: self.backup.any(),
             stale: self.stale,
-            srtt: tcb.srtt(),
-            rttvar: tcb.rttvar(),
-            min_rtt: tcb.min_rtt(),
-            rto: tcb.rto(),
-            cwnd: tcb.cwnd(),
-            ssthresh: tcb.ssthresh(),
-            mss: tcb.mss(),
-            in_flight: tcb.in_flight(),
             queued: tcb.snd_end() - tcb.snd_una(),
-            stats: *tcb.stats(),
+            tcp: tcb.info(),
         }
     }
 }

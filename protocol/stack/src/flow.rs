@@ -160,45 +160,33 @@ impl Flow {
 
 impl Plain {
     fn info(&self, id: FlowId, opened: Instant) -> FlowInfo {
-        let info = self.stream.info();
+        let subflow = self.subflow();
         FlowInfo {
             id,
             protocol: Protocol::Tcp,
-            state: info.state,
+            state: subflow.tcp.state,
             local: self.tuple.local,
             remote: self.tuple.remote,
             opened,
-            bytes_sent: info.stats.bytes_acked,
-            bytes_received: info.stats.bytes_in,
-            send_queue: info.unacked as usize,
-            recv_queue: info.unread as usize,
-            subflows: vec![self.subflow()],
+            bytes_sent: subflow.tcp.stats.bytes_acked,
+            bytes_received: subflow.tcp.stats.bytes_in,
+            send_queue: self.stream.unacked() as usize,
+            recv_queue: self.stream.readable() as usize,
+            subflows: vec![subflow],
             gone: Vec::new(),
         }
     }
 
     fn subflow(&self) -> SubflowInfo {
-        let info = self.stream.info();
         SubflowInfo {
             id: SubflowId(0),
             local: self.tuple.local,
             remote: self.tuple.remote,
-            state: info.state,
             local_id: 0,
             remote_id: 0,
             backup: false,
             stale: false,
-            srtt: info.srtt.unwrap_or_default(),
-            rttvar: info.rttvar.unwrap_or_default(),
-            min_rtt: info.min_rtt.unwrap_or_default(),
-            rto: info.rto,
-            cwnd: info.cwnd,
-            ssthresh: info.ssthresh,
-            mss: info.mss.min(u32::from(u16::MAX)) as u16,
-            in_flight: info.in_flight,
-            bytes_sent: info.stats.bytes_out,
-            bytes_received: info.stats.bytes_in,
-            retransmissions: info.stats.retransmits,
+            tcp: self.stream.info(),
         }
     }
 }

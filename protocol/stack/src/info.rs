@@ -3,8 +3,9 @@
 use crate::event::SubflowEnd;
 use crate::id::{FlowId, SubflowId};
 use anabranch_tcp::{Instant, State};
+use anabranch_wire::ip::{V4_LEN, V6_LEN};
+use anabranch_wire::tcp::HEADER_LEN;
 use std::net::SocketAddr;
-use std::time::Duration;
 
 /// A connection as it is now.
 #[derive(Clone, Debug)]
@@ -68,8 +69,6 @@ pub struct SubflowInfo {
     pub local: SocketAddr,
     /// Remote address and port.
     pub remote: SocketAddr,
-    /// TCP state.
-    pub state: State,
     /// Our address ID; 0 for the initial subflow's address.
     pub local_id: u8,
     /// The peer's address ID.
@@ -78,26 +77,18 @@ pub struct SubflowInfo {
     pub backup: bool,
     /// Retransmission timeouts went by without progress: not used while another is usable.
     pub stale: bool,
-    /// Smoothed round-trip time; zero before the first sample.
-    pub srtt: Duration,
-    /// Round-trip time variation.
-    pub rttvar: Duration,
-    /// Least round-trip time; zero before the first sample.
-    pub min_rtt: Duration,
-    /// Retransmission timeout.
-    pub rto: Duration,
-    /// Congestion window, bytes.
-    pub cwnd: u64,
-    /// Slow start threshold, bytes; `u64::MAX` before the first loss.
-    pub ssthresh: u64,
-    /// Largest payload of one segment, bytes.
-    pub mss: u16,
-    /// Bytes sent and not yet acknowledged.
-    pub in_flight: u64,
-    /// Payload bytes sent, retransmissions included.
-    pub bytes_sent: u64,
-    /// Payload bytes received, without duplicates.
-    pub bytes_received: u64,
-    /// Segments retransmitted.
-    pub retransmissions: u64,
+    /// What TCP knows of it.
+    pub tcp: anabranch_tcp::Info,
+}
+
+impl SubflowInfo {
+    /// Largest IP packet that the path takes, as far as is known, bytes.
+    pub fn path_mtu(&self) -> u32 {
+        let ip_len = if self.remote.is_ipv6() {
+            V6_LEN
+        } else {
+            V4_LEN
+        };
+        self.tcp.sizes.path_mss + (ip_len + HEADER_LEN) as u32
+    }
 }

@@ -100,22 +100,11 @@ impl From<&anabranch_mptcp::SubflowInfo> for SubflowInfo {
             id: SubflowId(info.id.0),
             local: info.path.local,
             remote: info.path.remote,
-            state: info.state,
             local_id: info.local_id,
             remote_id: info.remote_id,
             backup: info.backup,
             stale: info.stale,
-            srtt: info.srtt.unwrap_or_default(),
-            rttvar: info.rttvar.unwrap_or_default(),
-            min_rtt: info.min_rtt.unwrap_or_default(),
-            rto: info.rto,
-            cwnd: info.cwnd,
-            ssthresh: info.ssthresh,
-            mss: info.mss.min(u32::from(u16::MAX)) as u16,
-            in_flight: info.in_flight,
-            bytes_sent: info.stats.bytes_out,
-            bytes_received: info.stats.bytes_in,
-            retransmissions: info.stats.retransmits,
+            tcp: info.tcp.clone(),
         }
     }
 }

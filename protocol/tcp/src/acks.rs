@@ -35,6 +35,11 @@ impl AckPolicy {
         }
     }
 
+    /// Payload of the largest wire segment seen, or a guess.
+    pub(crate) fn segment(&self) -> u32 {
+        self.segment
+    }
+
     /// Payload came in order. Tells whether a delayed acknowledgement is to be timed. A merged
     /// segment counts as the many it was made of.
     pub(crate) fn received(&mut self, bytes: u32, wire: u32) -> bool {

@@ -61,6 +61,7 @@ impl Tcb {
                 progress: now,
                 received: now,
                 sent: now,
+                data: now,
                 syn: now,
             },
             stats: Stats::default(),
@@ -77,6 +78,7 @@ impl Tcb {
         let mut tcb = Tcb::connect(now, config, iss, ts_offset);
         tcb.state = State::SynReceived;
         tcb.agreed.passive = true;
+        tcb.count(now, syn);
         tcb.peer_syn(now, syn);
         tcb
     }

@@ -14,7 +14,7 @@ const OVERTAKEN_TICKS: u32 = 1000;
 impl Tcb {
     /// A segment of this connection arrived (RFC 9293 §3.10.7).
     pub fn on_segment(&mut self, now: Instant, segment: &Segment, grant: Grant) -> Receipt {
-        self.stats.segments_in += 1;
+        self.count(now, segment);
         self.note_grant(&grant);
         match self.state {
             State::Closed => {
@@ -23,6 +23,19 @@ impl Tcb {
             }
             State::SynSent => self.in_syn_sent(now, segment),
             _ => self.in_synchronized(now, segment),
+        }
+    }
+
+    /// A segment was taken in.
+    pub(crate) fn count(&mut self, now: Instant, segment: &Segment) {
+        let segments = match u32::from(segment.gso_size) {
+            0 => 1,
+            size => segment.len.div_ceil(size).max(1),
+        };
+        self.stats.segments_in += u64::from(segments);
+        if segment.len > 0 {
+            self.stats.data_segments_in += u64::from(segments);
+            self.seen.data = now;
         }
     }
 

@@ -22,9 +22,12 @@ impl Tcb {
         let emit = self.next_emit(now, &grant);
         match &emit {
             Some(emit) => {
-                self.stats.segments_out += 1;
-                self.stats.bytes_out += emit.rel.end - emit.rel.start;
-                if emit.rel.end > emit.rel.start {
+                let payload = emit.rel.end - emit.rel.start;
+                let segments = payload.div_ceil(u64::from(emit.mss)).max(1);
+                self.stats.segments_out += segments;
+                self.stats.bytes_out += payload;
+                if payload > 0 {
+                    self.stats.data_segments_out += segments;
                     self.seen.sent = now;
                 }
             }

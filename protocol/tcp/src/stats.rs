@@ -3,10 +3,14 @@
 /// What a [`crate::Tcb`] counted since it was made.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Stats {
-    /// Segments taken in (a merged one counts once).
+    /// Wire segments taken in.
     pub segments_in: u64,
-    /// Segments handed out (a super-frame counts once).
+    /// Wire segments handed out.
     pub segments_out: u64,
+    /// Of those taken in, with payload.
+    pub data_segments_in: u64,
+    /// Of those handed out, with payload.
+    pub data_segments_out: u64,
     /// Payload bytes received that were new.
     pub bytes_in: u64,
     /// Payload bytes sent, each time they were sent.

@@ -4,10 +4,9 @@ use crate::budget::Budget;
 use crate::queue::{ByteQueue, Slices};
 use crate::reassembly::Reassembly;
 use crate::segment::{Change, Close, Emit, Grant, Receipt, Segment};
-use crate::{Config, IcmpError, Instant, State, Stats, Tcb};
+use crate::{Config, IcmpError, Info, Instant, Tcb};
 use anabranch_wire::Seq;
 use bytes::Bytes;
-use std::time::Duration;
 
 /// Payload of an [`Emit`]: the slices of its range.
 pub type Payload = Slices;
@@ -41,35 +40,6 @@ pub enum Event {
     Closed,
     /// Gone without an orderly close.
     Aborted(Close),
-}
-
-/// Figures of a [`Stream`].
-#[derive(Clone, Copy, Debug)]
-pub struct Info {
-    /// State.
-    pub state: State,
-    /// Smoothed round-trip time.
-    pub srtt: Option<Duration>,
-    /// Its variation.
-    pub rttvar: Option<Duration>,
-    /// Least round-trip time.
-    pub min_rtt: Option<Duration>,
-    /// Retransmission timeout.
-    pub rto: Duration,
-    /// Congestion window, bytes.
-    pub cwnd: u64,
-    /// Slow start threshold, bytes.
-    pub ssthresh: u64,
-    /// Payload bytes of a full-sized segment.
-    pub mss: u32,
-    /// Bytes in the network.
-    pub in_flight: u64,
-    /// Bytes accepted from the application and not acknowledged.
-    pub unacked: u64,
-    /// Bytes received and not read.
-    pub unread: u64,
-    /// Counters.
-    pub stats: Stats,
 }
 
 /// One plain TCP connection.
@@ -335,21 +305,12 @@ impl Stream {
 
     /// Figures.
     pub fn info(&self) -> Info {
-        let tcb = &self.tcb;
-        Info {
-            state: tcb.state(),
-            srtt: tcb.srtt(),
-            rttvar: tcb.rttvar(),
-            min_rtt: tcb.min_rtt(),
-            rto: tcb.rto(),
-            cwnd: tcb.cwnd(),
-            ssthresh: tcb.ssthresh(),
-            mss: tcb.mss(),
-            in_flight: tcb.in_flight(),
-            unacked: self.send.len(),
-            unread: self.recv.readable(),
-            stats: *tcb.stats(),
-        }
+        self.tcb.info()
+    }
+
+    /// Bytes accepted from the application and not acknowledged.
+    pub fn unacked(&self) -> u64 {
+        self.send.len()
     }
 
     fn grant(&self) -> Grant {

@@ -128,6 +128,8 @@ pub(crate) struct Seen {
     pub(crate) received: Instant,
     /// Payload sent.
     pub(crate) sent: Instant,
+    /// Payload received.
+    pub(crate) data: Instant,
     /// When the first SYN or SYN+ACK was sent.
     pub(crate) syn: Instant,
 }

@@ -1,6 +1,7 @@
 //! What a server tells about itself over its control socket.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use anabranch_sockets::{FlowInfo, Host, Protocol, SubflowInfo};
 
@@ -57,17 +58,18 @@ fn connection(flow: FlowInfo) -> Connection {
 }
 
 fn subflow(subflow: &SubflowInfo) -> Subflow {
-    let srtt = u64::try_from(subflow.srtt.as_micros()).unwrap_or(u64::MAX);
+    let tcp = &subflow.tcp;
+    let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
     Subflow {
-        state: subflow.state.to_string(),
+        state: tcp.state.to_string(),
         local: subflow.local,
         peer: subflow.remote,
         backup: subflow.backup,
-        srtt_us: (srtt > 0).then_some(srtt),
-        cwnd: subflow.cwnd,
-        in_flight: subflow.in_flight,
-        bytes_sent: subflow.bytes_sent,
-        bytes_received: subflow.bytes_received,
-        retransmissions: subflow.retransmissions,
+        srtt_us: tcp.timing.srtt.map(micros),
+        cwnd: tcp.windows.cwnd,
+        in_flight: tcp.flight.in_flight,
+        bytes_sent: tcp.stats.bytes_out,
+        bytes_received: tcp.stats.bytes_in,
+        retransmissions: tcp.stats.retransmits,
     }
 }

@@ -13,8 +13,8 @@ fn one_two_and_four_paths_carry_the_bytes() {
         assert!(is_mptcp(info));
         assert_eq!(info.subflows.len(), n);
         for subflow in &info.subflows {
-            assert!(subflow.bytes_received > 0, "{n}: {subflow:?}");
-            assert!(subflow.bytes_sent > 0, "{n}: {subflow:?}");
+            assert!(subflow.tcp.stats.bytes_in > 0, "{n}: {subflow:?}");
+            assert!(subflow.tcp.stats.bytes_out > 0, "{n}: {subflow:?}");
         }
         let ups = |p: &PathEvent| matches!(p, PathEvent::SubflowUp(_));
         let client = report.client.paths.iter().filter(|(_, p)| ups(p)).count();
@@ -77,8 +77,8 @@ fn a_backup_carries_nothing_while_another_path_works() {
     let info = server(&report);
     assert_eq!(info.subflows.len(), 2);
     assert!(info.subflows[1].backup);
-    assert_eq!(info.subflows[1].bytes_received, 0);
-    assert_eq!(info.subflows[1].bytes_sent, 0);
+    assert_eq!(info.subflows[1].tcp.stats.bytes_in, 0);
+    assert_eq!(info.subflows[1].tcp.stats.bytes_out, 0);
 }
 
 #[test]

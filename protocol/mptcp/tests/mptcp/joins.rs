@@ -82,7 +82,10 @@ fn a_lost_third_ack_of_a_join_is_repeated() {
     }));
     world.join(1);
     world.run_for(Duration::from_secs(10));
-    assert_eq!(world.server.info().subflows[1].state, State::Established);
+    assert_eq!(
+        world.server.info().subflows[1].tcp.state,
+        State::Established
+    );
     let up = |e: &Event| matches!(e, Event::SubflowUp(_));
     assert!(world.server.events.iter().any(up));
 }

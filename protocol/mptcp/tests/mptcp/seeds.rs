@@ -160,7 +160,7 @@ fn scene(seed: u64) {
         let usable = |i: anabranch_mptcp::Info| {
             i.subflows
                 .iter()
-                .any(|s| s.state == anabranch_tcp::State::Established)
+                .any(|s| s.tcp.state == anabranch_tcp::State::Established)
         };
         if world.client.conn().is_multipath() && !usable(world.client.info()) {
             port += 1;

@@ -372,7 +372,7 @@ fn acks_that_only_signal_do_not_look_like_loss() {
         s.ack_behind(0, vec![MptcpOption::Dss(dss)]);
     }
     s.out();
-    assert_eq!(s.conn.info().subflows[0].stats.retransmits, 0);
+    assert_eq!(s.conn.info().subflows[0].tcp.stats.retransmits, 0);
 }
 
 #[test]

@@ -36,7 +36,7 @@ fn join_all(pair: &mut Pair, client: FlowId, server: FlowId, more: &[(&str, &str
             let up = info
                 .subflows
                 .iter()
-                .filter(|s| s.state == State::Established);
+                .filter(|s| s.tcp.state == State::Established);
             up.count() == 1 + more.len()
         })
     });
@@ -68,12 +68,12 @@ fn one_two_and_four_subflows_carry_both_ways() {
             assert_eq!(info.subflows.len(), 1 + joins);
             for subflow in info.subflows {
                 assert!(
-                    subflow.bytes_sent > 0,
+                    subflow.tcp.stats.bytes_out > 0,
                     "{} of {} is idle",
                     subflow.id,
                     joins + 1
                 );
-                assert!(subflow.srtt >= 2 * DELAY);
+                assert!(subflow.tcp.timing.srtt >= Some(2 * DELAY));
             }
         }
         assert_eq!(pair.count(B, Counter::MPTcpExtMPCapableSYNRX), 1);
@@ -200,7 +200,7 @@ fn a_backup_is_used_only_when_nothing_else_is() {
             .unwrap()
             .subflows
             .iter()
-            .map(|subflow| subflow.bytes_sent)
+            .map(|subflow| subflow.tcp.stats.bytes_out)
             .collect()
     };
     assert_eq!(sent(&pair)[1], 0);
@@ -366,6 +366,6 @@ fn a_path_that_takes_less_is_learnt_for_its_subflow_alone() {
     });
     assert!(got == data[..]);
     let subflows = pair.a.info(c).unwrap().subflows;
-    assert!(subflows[0].mss > 1300);
-    assert!(subflows[1].mss <= 1300 - 60);
+    assert!(subflows[0].tcp.sizes.snd_mss > 1300);
+    assert!(subflows[1].tcp.sizes.snd_mss <= 1300 - 60);
 }

@@ -185,7 +185,7 @@ fn a_path_that_takes_less_gets_smaller_segments() {
         got.len() >= data.len()
     });
     assert!(got == data[..]);
-    assert!(pair.a.info(c).unwrap().subflows[0].mss <= 1400 - 52);
+    assert!(pair.a.info(c).unwrap().subflows[0].tcp.sizes.snd_mss <= 1400 - 52);
 }
 
 #[test]
@@ -210,7 +210,7 @@ fn an_icmp_error_about_nothing_in_flight_is_not_believed() {
     };
     let quoted = forged.transmit(smallvec![], 0).unwrap().to_bytes();
     let router = "10.0.0.254".parse().unwrap();
-    let before = pair.a.info(c).unwrap().subflows[0].mss;
+    let before = pair.a.info(c).unwrap().subflows[0].tcp.sizes.snd_mss;
     pair.inject(
         A,
         icmp::packet_too_big(router, &quoted, 600)
@@ -219,7 +219,10 @@ fn an_icmp_error_about_nothing_in_flight_is_not_believed() {
     );
     let dead = icmp::unreachable(router, &quoted, icmp::Unreachable::Port);
     pair.inject(A, dead.unwrap().to_bytes());
-    assert_eq!(pair.a.info(c).unwrap().subflows[0].mss, before);
+    assert_eq!(
+        pair.a.info(c).unwrap().subflows[0].tcp.sizes.snd_mss,
+        before
+    );
     pair.transfer((A, c), (B, s), &pattern(10_000));
 }
 

@@ -94,6 +94,11 @@ impl Rtt {
         self.backoff = 0;
     }
 
+    /// Doublings of the timeout.
+    pub(crate) fn backoff(&self) -> u32 {
+        self.backoff
+    }
+
     /// Timeouts in a row.
     pub(crate) fn streak(&self) -> u32 {
         self.streak

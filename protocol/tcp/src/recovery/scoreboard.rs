@@ -53,6 +53,19 @@ impl Scoreboard {
         self.outstanding() - self.sacked.bytes() - self.lost.bytes()
     }
 
+    /// Bytes sent again and not acknowledged, selectively or not, nor taken for lost once more.
+    pub(crate) fn sent_again_bytes(&self) -> u64 {
+        let again = self.runs.iter().filter(|run| run.again);
+        again.map(|run| self.in_network(run.start, run.end)).sum()
+    }
+
+    /// Bytes of `[start, end)` that are neither sacked nor lost.
+    fn in_network(&self, start: u64, end: u64) -> u64 {
+        let gaps = self.sacked.gaps(start, end);
+        let pieces = gaps.flat_map(|(start, end)| self.lost.gaps(start, end));
+        pieces.map(|(start, end)| end - start).sum()
+    }
+
     /// `[start, end)` was sent for the first time.
     pub(crate) fn sent(&mut self, start: u64, end: u64, now: Instant) {
         match self.runs.back_mut() {

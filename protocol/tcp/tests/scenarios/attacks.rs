@@ -117,7 +117,7 @@ fn a_thousand_tiny_sack_blocks_keep_to_a_bound() {
     t.wait(ms(60_000));
     t.inject(". 1:1 ack 10001");
     assert_eq!(t.stream.tcb().in_flight(), 0);
-    assert_eq!(t.stream.info().unacked, 0);
+    assert_eq!(t.stream.unacked(), 0);
 }
 
 #[test]

@@ -189,7 +189,7 @@ fn abort_resets_and_frees() {
     t.stream.abort();
     t.drain();
     assert_eq!(t.sent(), ["R. 5001:5001 ack 1"]);
-    assert_eq!((t.state(), t.stream.info().unacked), (State::Closed, 0));
+    assert_eq!((t.state(), t.stream.unacked()), (State::Closed, 0));
     assert_eq!(t.stream.send(vec![0; 10].into()), 0);
     assert_eq!(t.stream.deadline(), None);
 }

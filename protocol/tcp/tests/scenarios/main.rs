@@ -10,6 +10,7 @@ mod goodput;
 mod handshake;
 mod hostile;
 mod icmp;
+mod info;
 mod keepalive;
 mod lossy;
 mod nagle;

@@ -1,7 +1,7 @@
 //! The application's side of a stream: buffers, budget, events.
 
 use crate::harness::pair::{Channel, Pair};
-use crate::harness::script::{Script, ms, plain};
+use crate::harness::script::{Script, plain};
 use anabranch_tcp::budget::Budget;
 use anabranch_tcp::{Config, Event, State, StreamConfig};
 use bytes::Bytes;
@@ -90,26 +90,4 @@ fn a_reader_that_stalls_stops_the_sender_and_loses_nothing() {
     assert_eq!(pair.sides[0].tcb().state(), State::Closed);
     let closed = |side: usize| pair.apps[side].events.contains(&Event::Closed);
     assert!(closed(0) && closed(1));
-}
-
-#[test]
-fn info_tells_what_there_is_to_know() {
-    let mut t = Script::open(&plain());
-    t.write(5000);
-    t.inject("P. 1:101 ack 2001");
-    let info = t.stream.info();
-    assert_eq!(info.state, State::Established);
-    assert_eq!(info.srtt, Some(ms(100) * 7 / 8));
-    assert_eq!(
-        (info.mss, info.in_flight, info.unacked, info.unread),
-        (1000, 3000, 3000, 100)
-    );
-    assert_eq!(
-        (
-            info.stats.bytes_out,
-            info.stats.bytes_acked,
-            info.stats.bytes_in
-        ),
-        (5000, 2000, 100)
-    );
 }

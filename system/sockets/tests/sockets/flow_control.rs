@@ -143,6 +143,6 @@ fn a_device_with_little_room_loses_nothing() {
         server.read_exact(&mut received).await.unwrap();
         assert!(received == sent);
         let client = writer.await.unwrap();
-        assert_eq!(client.info().unwrap().subflows[0].retransmissions, 0);
+        assert_eq!(client.info().unwrap().subflows[0].tcp.stats.retransmits, 0);
     });
 }

@@ -1,0 +1,119 @@
+//! What can be seen of a connection.
+
+use crate::harness::script::{Script, ms, plain};
+use anabranch_tcp::info::{Flight, Recovery};
+use anabranch_tcp::{Config, Info, State};
+
+#[test]
+fn a_connection_that_carried_data_both_ways_tells_what_it_did() {
+    let mut t = Script::open(&plain());
+    t.write(5000);
+    t.inject("P. 1:101 ack 2001");
+    let info = t.stream.info();
+    assert_eq!(
+        (info.state, info.recovery),
+        (State::Established, Recovery::Open)
+    );
+    assert_eq!(info.algorithm, "cubic");
+    assert_eq!(info.timing.srtt, Some(ms(100) * 7 / 8));
+    assert_eq!((info.sizes.snd_mss, info.sizes.advmss), (1000, 1000));
+    assert_eq!((info.flight.in_flight, info.flight.unacked), (3000, 3000));
+    assert_eq!((t.stream.unacked(), t.stream.readable()), (3000, 100));
+    let stats = info.stats;
+    assert_eq!(
+        (stats.bytes_out, stats.bytes_acked, stats.bytes_in),
+        (5000, 2000, 100)
+    );
+    // SYN, third ACK and payload in; SYN+ACK, five segments and an ACK out.
+    assert_eq!((stats.segments_in, stats.data_segments_in), (3, 1));
+    assert_eq!((stats.segments_out, stats.data_segments_out), (7, 5));
+}
+
+#[test]
+fn merged_segments_count_as_what_they_were_on_the_wire() {
+    let mut t = Script::open(&plain());
+    t.inject(". 1:4501 ack 1 gso 1000");
+    let info = t.stream.info();
+    assert_eq!(info.stats.data_segments_in, 5);
+    assert_eq!(info.sizes.rcv_mss, 1000);
+}
+
+#[test]
+fn what_is_outstanding_is_told_apart() {
+    let mut t = Script::open(&plain());
+    t.write(8000);
+    let info = |t: &Script| t.stream.info();
+    t.wait(ms(50));
+    t.inject(". 1:1 ack 1 sack 1001:2001");
+    assert_eq!(info(&t).recovery, Recovery::Disorder);
+    t.inject(". 1:1 ack 1 sack 1001:4001");
+    t.wait(ms(60));
+    let Info {
+        recovery, flight, ..
+    } = info(&t);
+    assert_eq!(recovery, Recovery::Recovery);
+    let expected = Flight {
+        unacked: 8000,
+        sacked: 3000,
+        lost: 0,
+        retrans: 1000,
+        in_flight: 5000,
+        notsent: 0,
+    };
+    assert_eq!(flight, expected);
+    assert_eq!(info(&t).segments(flight.unacked), 8);
+}
+
+#[test]
+fn timeouts_in_a_row_and_what_they_do_to_the_next_are_told() {
+    let mut t = Script::open(&plain());
+    t.write(1000);
+    let first = t.stream.info().timing.rto;
+    t.wait(ms(2000));
+    let info = t.stream.info();
+    assert_eq!(info.recovery, Recovery::Loss);
+    assert_eq!((info.timing.retransmits, info.timing.backoff), (2, 2));
+    assert_eq!(info.timing.rto, first * 4);
+    assert_eq!(info.flight.retrans, 1000);
+}
+
+#[test]
+fn unanswered_probes_of_a_closed_window_are_told() {
+    let mut t = Script::open(&plain());
+    t.inject(". 1:1 ack 1 win 0");
+    t.write(1000);
+    t.wait(ms(1500));
+    let info = t.stream.info();
+    assert_eq!((info.timing.probes, info.timing.backoff), (2, 2));
+    assert_eq!((info.flight.notsent, info.windows.snd_wnd), (1000, 0));
+}
+
+#[test]
+fn what_the_handshake_agreed_is_told() {
+    let config = Config {
+        mss: 1460,
+        recv_buffer: 1 << 20,
+        ..Config::default()
+    };
+    let t = Script::accepting(&config, "S 0:0 mss 1200 ws 7 sackok val 1 ecr 0");
+    let info = t.stream.info();
+    assert_eq!(info.state, State::SynReceived);
+    assert!(info.agreed.timestamps && info.agreed.sack && info.agreed.passive);
+    assert_eq!(info.agreed.window_scales, Some((7, 5)));
+    assert_eq!((info.sizes.path_mss, info.sizes.snd_mss), (1200, 1188));
+    assert_eq!(info.sizes.advmss, 1448);
+}
+
+#[test]
+fn moments_are_those_of_the_last_segments() {
+    let mut t = Script::open(&plain());
+    let opened = t.now;
+    t.wait(ms(10));
+    t.write(1000);
+    let sent = t.now;
+    t.wait(ms(10));
+    t.inject(". 1:1 ack 1001");
+    let seen = t.stream.info().seen;
+    assert_eq!((seen.data_sent, seen.ack_received), (sent, t.now));
+    assert!(seen.data_received < opened);
+}
