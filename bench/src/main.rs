@@ -3,6 +3,7 @@
 
 mod cpu;
 mod dumb;
+mod relayed;
 mod report;
 mod scene;
 mod server;
@@ -20,7 +21,7 @@ const SOURCE: u16 = 5002;
 #[command(name = "anabranch-bench", about, version)]
 struct Arguments {
     #[command(subcommand)]
-    command: Option<Hidden>,
+    command: Option<Command>,
     /// Runs of each measurement; medians are reported.
     #[arg(long, default_value_t = 5)]
     rounds: usize,
@@ -36,7 +37,9 @@ struct Arguments {
 }
 
 #[derive(Subcommand)]
-enum Hidden {
+enum Command {
+    /// One sender at a time over paths with loss and reordering, beside Linux's TCP.
+    Sender(relayed::sender::Options),
     /// A server, in the namespace it is started in.
     #[command(hide = true)]
     Server { kind: Server },
@@ -56,7 +59,8 @@ enum Server {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let result = match arguments.command {
-        Some(Hidden::Server { kind }) => server::run(kind),
+        Some(Command::Server { kind }) => server::run(kind),
+        Some(Command::Sender(options)) => relayed::sender::run(&options),
         None => scene::run(&arguments),
     };
     match result {

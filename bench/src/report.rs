@@ -47,7 +47,8 @@ pub(crate) fn print(samples: &[Sample], rounds: usize, seconds: f64, controller:
     }
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
+/// The middle one, or the mean of the two in the middle.
+pub(crate) fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     match values.len() {
         0 => f64::NAN,

@@ -87,12 +87,12 @@ impl Wire {
         self.heap.peek().map(|Reverse((at, _))| *at)
     }
 
-    fn take(&mut self, now: Instant) -> Option<Packet> {
+    fn take(&mut self, now: Instant) -> Option<(Instant, Packet)> {
         if self.first()? > now {
             return None;
         }
-        let Reverse((_, id)) = self.heap.pop()?;
-        self.packets.remove(&id)
+        let Reverse((at, id)) = self.heap.pop()?;
+        Some((at, self.packets.remove(&id)?))
     }
 
     /// Loses what has not arrived by `now`; returns how many.
@@ -151,11 +151,16 @@ impl Link {
 
     /// The next packet that has arrived by `now`. Call until `None`.
     pub fn pop(&mut self, now: Instant) -> Option<Packet> {
+        self.pop_timed(now).map(|(_, packet)| packet)
+    }
+
+    /// [`Link::pop`], with the time of arrival: where time is real, it is a little before `now`.
+    pub fn pop_timed(&mut self, now: Instant) -> Option<(Instant, Packet)> {
         self.advance(now);
-        let packet = self.wire.take(now)?;
+        let (at, packet) = self.wire.take(now)?;
         self.stats.delivered += 1;
         self.stats.delivered_bytes += packet.data.len() as u64;
-        Some(packet)
+        Some((at, packet))
     }
 
     /// When something happens next without a push; scheduled changes count.

@@ -5,6 +5,7 @@
 //! sockets, datagram sockets.
 
 use crate::link::{Link, LinkConfig, LinkStats, Packet};
+use crate::tap::Tap;
 use anabranch_tcp::Instant;
 use bytes::Bytes;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
@@ -13,6 +14,7 @@ use nix::sys::time::TimeSpec;
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{self, Duration};
 
@@ -31,6 +33,51 @@ pub struct Relay {
     start: time::Instant,
     buffer: Box<[u8]>,
     refused: u64,
+    lateness: Lateness,
+    tap: Tap,
+}
+
+/// How much later than its link said packets left the relay.
+#[derive(Clone, Debug)]
+pub struct Lateness {
+    /// Packets by microseconds; the last entry holds what was later still.
+    counts: Box<[u64]>,
+    max: Duration,
+}
+
+impl Default for Lateness {
+    fn default() -> Lateness {
+        Lateness {
+            counts: vec![0; 10_000].into(),
+            max: Duration::ZERO,
+        }
+    }
+}
+
+impl Lateness {
+    /// What this part (from 0 to 1) of the packets did not exceed, to the microsecond and up to
+    /// 10 ms; zero without packets.
+    pub fn quantile(&self, part: f64) -> Duration {
+        let rank = (self.counts.iter().sum::<u64>() as f64 * part) as u64;
+        let mut seen = 0;
+        let within = |count: &u64| {
+            seen += count;
+            seen > rank
+        };
+        let micros = self.counts.iter().position(within);
+        Duration::from_micros(micros.unwrap_or_default() as u64)
+    }
+
+    /// The latest of all.
+    pub fn max(&self) -> Duration {
+        self.max
+    }
+
+    fn note(&mut self, late: Duration) {
+        let micros = usize::try_from(late.as_micros()).unwrap_or(usize::MAX);
+        self.counts[micros.min(self.counts.len() - 1)] += 1;
+        self.max = self.max.max(late);
+    }
 }
 
 impl Relay {
@@ -55,7 +102,17 @@ impl Relay {
             start: time::Instant::now(),
             buffer: vec![0; 1 << 16].into(),
             refused: 0,
+            lateness: Lateness::default(),
+            tap: Tap::default(),
         })
+    }
+
+    /// Also writes all packets to a pcapng file, as they come in: before the links.
+    ///
+    /// # Errors
+    /// If it cannot be created.
+    pub fn capture(&mut self, path: &Path) -> io::Result<()> {
+        self.tap.capture(path, &["there".into(), "back".into()])
     }
 
     /// Forwards until `stop` is set.
@@ -63,6 +120,8 @@ impl Relay {
     /// # Errors
     /// Those of reading; a packet that cannot be written is lost and counted.
     pub fn run(&mut self, stop: &AtomicBool) -> io::Result<()> {
+        // By default the kernel may wake a thread 50 µs late (PR_SET_TIMERSLACK, prctl(2)).
+        nix::sys::prctl::set_timerslack(1)?;
         let mut idle_since = time::Instant::now();
         while !stop.load(Ordering::Relaxed) {
             if self.step()? {
@@ -85,6 +144,11 @@ impl Relay {
         self.refused
     }
 
+    /// How exact the relay was.
+    pub fn lateness(&self) -> &Lateness {
+        &self.lateness
+    }
+
     fn now(&self) -> Instant {
         Instant(0) + self.start.elapsed()
     }
@@ -98,10 +162,17 @@ impl Relay {
                     break;
                 };
                 moved = true;
-                self.links[from].push(self.now(), Packet { data, tag: 0 });
+                let now = self.now();
+                self.tap.see(now, from as u32, &data);
+                self.links[from].push(now, Packet { data, tag: 0 });
             }
-            while let Some(packet) = self.links[from].pop(self.now()) {
+            loop {
+                let now = self.now();
+                let Some((due, packet)) = self.links[from].pop_timed(now) else {
+                    break;
+                };
                 moved = true;
+                self.lateness.note(now.since(due));
                 if self.ends[1 - from].write(&packet.data).is_err() {
                     self.refused += 1;
                 }

@@ -22,6 +22,7 @@ pub mod netns;
 mod qdisc;
 pub mod route;
 pub mod rule;
+pub mod sched;
 pub mod sysctl;
 
 pub use attach::{Attach, AttachConfig};

@@ -1,0 +1,259 @@
+//! One sender at a time: anabranch's TCP and Linux's over the same path.
+
+use crate::relayed::ends::{self, Congestion, Kind, Receiver, Sender};
+use crate::relayed::path::Path;
+use crate::report::median;
+use anabranch_interop::require;
+use anabranch_sim::{Faults, LinkConfig, Loss};
+use clap::Args;
+use serde::Serialize;
+use std::fmt::{self, Write as _};
+use std::io;
+use std::path::PathBuf;
+use std::thread;
+use std::time::{Duration, Instant};
+
+const PORT: u16 = 5001;
+
+/// Options of this scene.
+#[derive(Args, Debug)]
+pub(crate) struct Options {
+    /// Runs of each sender in each cell; medians are reported.
+    #[arg(long, default_value_t = 5)]
+    rounds: u64,
+    /// Seconds of a run at 10 ms; twice as long at 80 ms.
+    #[arg(long, default_value_t = 3.0)]
+    seconds: f64,
+    /// One short round: rough figures.
+    #[arg(long)]
+    quick: bool,
+    /// Congestion control of both senders.
+    #[arg(long, value_enum, default_value_t = Congestion::Cubic)]
+    congestion: Congestion,
+    /// Only cells whose name contains this, such as `100M-80ms-1%`.
+    #[arg(long)]
+    cell: Option<String>,
+    /// Write the packets of the last run of each sender to FILE.anabranch and FILE.kernel.
+    #[arg(long, value_name = "FILE")]
+    capture: Option<PathBuf>,
+    /// Write the figures to this file as JSON.
+    #[arg(long)]
+    json: Option<PathBuf>,
+}
+
+/// What befalls packets on their way to the receiver.
+#[derive(Clone, Copy, PartialEq, Debug)]
+enum Trouble {
+    /// Nothing but a full queue.
+    Nothing,
+    /// This part is lost, at random.
+    Loss(f64),
+    /// One packet in a hundred is late by half a round trip.
+    Reorder,
+}
+
+/// A path to compare on.
+#[derive(Clone, Copy, PartialEq, Debug)]
+struct Cell {
+    mbit: u64,
+    rtt_ms: u64,
+    trouble: Trouble,
+}
+
+impl fmt::Display for Cell {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}M-{}ms-{}", self.mbit, self.rtt_ms, self.trouble)
+    }
+}
+
+impl fmt::Display for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Trouble::Nothing => f.pad("0%"),
+            Trouble::Loss(part) => f.pad(&format!("{}%", part * 100.0)),
+            Trouble::Reorder => f.pad("reorder"),
+        }
+    }
+}
+
+impl Cell {
+    fn all() -> Vec<Cell> {
+        let mut cells = Vec::new();
+        for mbit in [10, 100] {
+            for rtt_ms in [10, 80] {
+                for trouble in [
+                    Trouble::Nothing,
+                    Trouble::Loss(0.001),
+                    Trouble::Loss(0.01),
+                    Trouble::Loss(0.03),
+                    Trouble::Reorder,
+                ] {
+                    cells.push(Cell {
+                        mbit,
+                        rtt_ms,
+                        trouble,
+                    });
+                }
+            }
+        }
+        cells
+    }
+
+    /// Towards the receiver and back; only what goes there is lost or reordered.
+    fn links(&self) -> (LinkConfig, LinkConfig) {
+        let back = LinkConfig::new(self.mbit, self.rtt_ms / 2);
+        let there = back.clone();
+        let there = match self.trouble {
+            Trouble::Nothing => there,
+            Trouble::Loss(part) => there.loss(Loss::Random(part)),
+            Trouble::Reorder => there.faults(Faults {
+                reorder: 0.01,
+                reorder_delay: Duration::from_millis(self.rtt_ms / 2),
+                ..Faults::default()
+            }),
+        };
+        (there, back)
+    }
+}
+
+/// One run.
+#[derive(Clone, Debug, Serialize)]
+struct Sample {
+    cell: String,
+    sender: Kind,
+    seed: u64,
+    /// Payload at the receiver, Mbit/s, from its first byte on.
+    mbits: f64,
+    retransmits: u64,
+    timeouts: u64,
+    /// Segments the receiver had already.
+    duplicates: u64,
+    /// Dropped by the queue of the path.
+    queue_drops: u64,
+    /// Lost on the path.
+    lost: u64,
+    /// The relay's delay beyond what it should have been: median and 99 % of packets, µs.
+    relay_late_us: [u128; 2],
+}
+
+/// Everything, interleaved: in each round each cell is measured with both senders.
+pub(crate) fn run(options: &Options) -> io::Result<()> {
+    if !require::lab() {
+        return Ok(());
+    }
+    let (rounds, seconds) = match options.quick {
+        true => (1, options.seconds / 2.0),
+        false => (options.rounds.max(1), options.seconds),
+    };
+    let mut cells = Cell::all();
+    if let Some(part) = &options.cell {
+        cells.retain(|cell| cell.to_string().contains(part));
+    }
+    let mut samples = Vec::new();
+    for round in 0..rounds {
+        for cell in &cells {
+            let mut kinds = [Kind::Anabranch, Kind::Kernel];
+            if round % 2 == 1 {
+                kinds.reverse();
+            }
+            let mut line = format!("{}/{rounds} {cell:<16}", round + 1, cell = cell.to_string());
+            for kind in kinds {
+                let sample = measure(*cell, kind, round, seconds, options)?;
+                write!(
+                    line,
+                    "  {kind:?} {:6.2} Mbit/s ({} again, {} timeouts, {} twice)",
+                    sample.mbits, sample.retransmits, sample.timeouts, sample.duplicates
+                )
+                .expect("a string takes anything");
+                samples.push(sample);
+            }
+            eprintln!("{line}");
+        }
+    }
+    print(&cells, &samples, rounds, options.congestion);
+    if let Some(path) = &options.json {
+        std::fs::write(path, serde_json::to_vec_pretty(&samples)?)?;
+    }
+    Ok(())
+}
+
+fn measure(
+    cell: Cell,
+    kind: Kind,
+    seed: u64,
+    seconds: f64,
+    options: &Options,
+) -> io::Result<Sample> {
+    let capture = options.capture.as_ref().map(|file| {
+        let mut name = file.clone().into_os_string();
+        name.push(format!(".{kind:?}").to_lowercase());
+        PathBuf::from(name)
+    });
+    let path = Path::new(cell.links(), seed, capture.as_ref())?;
+    let receiver = Receiver::start(&path, PORT)?;
+    let sender = Sender::start(&path, kind, options.congestion, 0, PORT)?;
+    let first = receiver.first()?;
+    let length = seconds * if cell.rtt_ms > 40 { 2.0 } else { 1.0 };
+    let end = first + Duration::from_secs_f64(length);
+    thread::sleep(end.saturating_duration_since(Instant::now()));
+    let (bytes, elapsed) = (receiver.bytes(), first.elapsed().as_secs_f64());
+    let duplicates = ends::duplicates(&path)?;
+    let sent = sender.stop(&path)?;
+    let seen = path.close()?;
+    Ok(Sample {
+        cell: cell.to_string(),
+        sender: kind,
+        seed,
+        mbits: bytes as f64 * 8.0 / elapsed / 1e6,
+        retransmits: sent.retransmits,
+        timeouts: sent.timeouts,
+        duplicates,
+        queue_drops: seen.there.queue_drops,
+        lost: seen.there.lost,
+        relay_late_us: [0.5, 0.99].map(|part| seen.lateness.quantile(part).as_micros()),
+    })
+}
+
+fn print(cells: &[Cell], samples: &[Sample], rounds: u64, congestion: Congestion) {
+    println!(
+        "| Mbit/s | RTT, ms | trouble | anabranch | Linux | × Linux | sent again | timeouts | received twice |"
+    );
+    println!("|---|---|---|---|---|---|---|---|---|");
+    for cell in cells {
+        let name = cell.to_string();
+        let of = |kind, value: fn(&Sample) -> f64| {
+            let same = |it: &&Sample| it.cell == name && it.sender == kind;
+            median(samples.iter().filter(same).map(value).collect())
+        };
+        let both = |value| [of(Kind::Anabranch, value), of(Kind::Kernel, value)];
+        let speed = both(|it| it.mbits);
+        let again = both(|it| it.retransmits as f64);
+        let timeouts = both(|it| it.timeouts as f64);
+        let twice = both(|it| it.duplicates as f64);
+        println!(
+            "| {} | {} | {} | {:.2} | {:.2} | {:.2} | {} / {} | {} / {} | {} / {} |",
+            cell.mbit,
+            cell.rtt_ms,
+            cell.trouble,
+            speed[0],
+            speed[1],
+            speed[0] / speed[1],
+            again[0],
+            again[1],
+            timeouts[0],
+            timeouts[1],
+            twice[0],
+            twice[1],
+        );
+    }
+    let late = |at: usize| {
+        let all = samples.iter().map(|it| it.relay_late_us[at] as f64);
+        median(all.collect())
+    };
+    println!(
+        "\n{congestion:?} at both senders; median of {rounds} runs. The relay was late by {} µs \
+         (median of packets) and {} µs (99 %).",
+        late(0),
+        late(1)
+    );
+}
