@@ -106,6 +106,14 @@ impl Tcb {
         self.snd.acked(ack);
     }
 
+    /// The SYN+ACK acknowledges this much: the payload of our SYN perhaps.
+    pub(crate) fn syn_payload_acked(&mut self, now: Instant, ack: u64) {
+        if ack > self.snd.una {
+            self.advance_una(now, ack, &mut News::default());
+            self.arm_loss_timer(now);
+        }
+    }
+
     fn take_sack(&mut self, now: Instant, segment: &Segment, ack: i64, news: &mut News) {
         let Options::Segment(options) = &segment.options else {
             return;

@@ -7,7 +7,7 @@ use crate::input::refusal;
 use crate::recovery::Recovery;
 use crate::recovery::rtt::Rtt;
 use crate::recv::Recv;
-use crate::segment::{Change, Close, Receipt, Segment};
+use crate::segment::{Change, Close, Grant, Receipt, Segment};
 use crate::send::Send;
 use crate::stamps::Stamps;
 use crate::stats::Stats;
@@ -18,7 +18,7 @@ use anabranch_wire::Seq;
 use anabranch_wire::tcp::{Flags, Options, SynOptions};
 
 /// Segment size of a peer that names none (RFC 9293 §3.7.1).
-const DEFAULT_MSS: u16 = 536;
+pub(crate) const DEFAULT_MSS: u16 = 536;
 /// A peer's segment size below this is read as this: less would be all headers.
 const LEAST_MSS: u16 = 88;
 
@@ -50,6 +50,7 @@ impl Tcb {
                 passive: false,
             },
             ecn: Default::default(),
+            fast_open: None,
             acks: AckPolicy::new(now),
             stamps: Stamps::new(ts_offset),
             timers: Timers::new(),
@@ -62,7 +63,7 @@ impl Tcb {
                 received: now,
                 sent: now,
                 data: now,
-                syn: now,
+                syn: None,
             },
             stats: Stats::default(),
         };
@@ -80,6 +81,23 @@ impl Tcb {
         tcb.agreed.passive = true;
         tcb.count(now, syn);
         tcb.peer_syn(now, syn);
+        tcb
+    }
+
+    /// Passive open of which nothing is known but what the SYN+ACK said: it is as if it had been
+    /// sent just now, but nothing follows for the round-trip time (SYN cookies, RFC 4987 §3.6).
+    /// `syn` is what the peer's SYN must have been.
+    pub fn resume(
+        now: Instant,
+        config: &Config,
+        syn: &Segment,
+        iss: Seq,
+        ts_offset: u32,
+        grant: Grant,
+    ) -> Tcb {
+        let mut tcb = Tcb::accept(now, config, syn, iss, ts_offset);
+        tcb.poll(now, grant);
+        tcb.seen.syn = None;
         tcb
     }
 
@@ -130,15 +148,17 @@ impl Tcb {
             window_scale: scaling.then_some(self.rcv.scale),
             sack_permitted: sack,
             timestamps: stamps.then(|| self.stamps.make(now)),
-            fast_open: None,
+            fast_open: self.fast_open_option(),
         })
     }
 
     /// A segment in SYN-SENT (RFC 9293 §3.10.7.3).
     pub(crate) fn in_syn_sent(&mut self, now: Instant, segment: &Segment) -> Receipt {
         let flags = segment.flags;
-        let acceptable = flags.has(Flags::ACK) && segment.ack == self.snd.iss + 1;
-        if flags.has(Flags::ACK) && (!acceptable || self.snd.nxt == 0) {
+        // Nothing is sent before the first poll. The SYN may have had payload.
+        let acked = self.snd.position(segment.ack);
+        let acceptable = flags.has(Flags::ACK) && acked >= 1 && acked <= self.snd.nxt as i64;
+        if flags.has(Flags::ACK) && !acceptable {
             self.pending.refusal = refusal(segment);
             return self.receipt();
         }
@@ -164,7 +184,10 @@ impl Tcb {
             self.pending.syn = true;
             return self.receipt();
         }
+        self.fast_open_answered(segment);
         let change = self.established(now, segment);
+        self.syn_payload_acked(now, acked as u64);
+        self.resend_syn_payload(now);
         self.acks.now = true;
         let mut receipt = self.take_payload(now, segment);
         receipt.change = if receipt.change == Change::None {
@@ -182,10 +205,12 @@ impl Tcb {
         self.snd.acked(1);
         self.timers.stop(Timer::Rto);
         self.pending.syn = false;
-        if self.rtt.streak() == 0 {
-            self.rtt.sample(now, now.since(self.seen.syn));
-        } else if let Some(rtt) = self.echoed_rtt(now, segment) {
-            self.rtt.sample(now, rtt);
+        if let Some(sent) = self.seen.syn {
+            if self.rtt.streak() == 0 {
+                self.rtt.sample(now, now.since(sent));
+            } else if let Some(rtt) = self.echoed_rtt(now, segment) {
+                self.rtt.sample(now, rtt);
+            }
         }
         self.start_congestion_control();
         self.rtt.progress();
@@ -194,6 +219,7 @@ impl Tcb {
         self.snd.wnd.force(segment.seq, 1, wnd);
         self.state = State::Established;
         self.fin_queued();
+        self.arm_loss_timer(now);
         if let Some(keepalive) = self.config.keepalive {
             self.timers.set(Timer::Keepalive, now + keepalive.time);
         }

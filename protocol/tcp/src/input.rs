@@ -68,7 +68,8 @@ impl Tcb {
     fn after_acceptance(&mut self, now: Instant, start: i64, segment: &Segment) -> Receipt {
         let mut change = Change::None;
         if self.state == State::SynReceived {
-            if self.snd.position(segment.ack) != 1 || self.snd.nxt == 0 {
+            let ack = self.snd.position(segment.ack);
+            if ack < 1 || ack > self.snd.nxt as i64 {
                 self.pending.refusal = refusal(segment);
                 return self.receipt();
             }

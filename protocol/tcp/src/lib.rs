@@ -22,6 +22,7 @@ pub mod congestion;
 mod control;
 pub mod ecn;
 mod expiry;
+pub mod fast_open;
 mod handshake;
 pub mod icmp;
 pub mod info;

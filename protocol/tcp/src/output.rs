@@ -82,15 +82,15 @@ impl Tcb {
 
     fn poll_syn(&mut self, now: Instant, grant: &Grant) -> Option<Emit> {
         if !std::mem::take(&mut self.pending.syn) {
-            return if self.rcv.irs.is_some() {
-                self.poll_ack(now, grant)
-            } else {
-                None
+            return match self.rcv.irs {
+                Some(_) if self.is_fast_open() => self.poll_synchronized(now, grant),
+                Some(_) => self.poll_ack(now, grant),
+                None => None,
             };
         }
         if self.snd.nxt == 0 {
             self.snd.nxt = 1;
-            self.seen.syn = now;
+            self.seen.syn = Some(now);
         }
         self.timers.set(Timer::Rto, now + self.rto());
         let answer = self.rcv.irs.is_some();
@@ -105,10 +105,12 @@ impl Tcb {
         let wnd = self
             .rcv
             .window(grant.rcv_room, self.config.shared_window, 1, 0);
-        Some(self.finish(Emit {
+        let syn = Emit {
             wnd,
             ..self.segment(0, flags, options, Kind::Control)
-        }))
+        };
+        let syn = self.fast_open_payload(now, syn);
+        Some(self.finish(syn))
     }
 
     fn poll_ack(&mut self, now: Instant, grant: &Grant) -> Option<Emit> {

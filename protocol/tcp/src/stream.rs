@@ -6,6 +6,7 @@ use crate::reassembly::Reassembly;
 use crate::segment::{Change, Close, Emit, Grant, Receipt, Segment};
 use crate::{Config, IcmpError, Info, Instant, Tcb};
 use anabranch_wire::Seq;
+use anabranch_wire::tcp::FastOpen;
 use bytes::Bytes;
 
 /// Payload of an [`Emit`]: the slices of its range.
@@ -108,6 +109,36 @@ impl Stream {
         Stream::new(Tcb::accept(now, &config.tcp, syn, iss, ts_offset), config)
     }
 
+    /// Passive open of a handshake that nothing was kept of; see [`Tcb::resume`].
+    pub fn resume(
+        now: Instant,
+        config: &StreamConfig,
+        syn: &Segment,
+        iss: Seq,
+        ts_offset: u32,
+    ) -> Stream {
+        let mut stream = Stream::accept(now, config, syn, iss, ts_offset);
+        stream.tcb = Tcb::resume(now, &config.tcp, syn, iss, ts_offset, stream.grant());
+        stream
+    }
+
+    /// Fast Open for an active open; see [`Tcb::set_fast_open`]. Bytes that are to go with the SYN
+    /// are sent before the first [`Stream::poll_transmit`].
+    pub fn set_fast_open(&mut self, option: FastOpen, mss: u16) {
+        self.tcb.set_fast_open(option, mss);
+    }
+
+    /// The SYN+ACK gives this cookie; see [`Tcb::grant_fast_open`].
+    pub fn grant_fast_open(&mut self, option: FastOpen) {
+        self.tcb.grant_fast_open(option);
+    }
+
+    /// Take the payload of the SYN that made this stream; see [`Tcb::take_syn_payload`].
+    pub fn take_syn_payload(&mut self, now: Instant, syn: &Segment, payload: Bytes) {
+        let receipt = self.tcb.take_syn_payload(now, syn, self.grant());
+        self.take(&receipt, payload);
+    }
+
     fn new(tcb: Tcb, config: &StreamConfig) -> Stream {
         Stream {
             tcb,
@@ -168,6 +199,10 @@ impl Stream {
     /// A segment arrived, with its payload (`segment.len` bytes).
     pub fn on_segment(&mut self, now: Instant, segment: &Segment, payload: Bytes) {
         let receipt = self.tcb.on_segment(now, segment, self.grant());
+        self.take(&receipt, payload);
+    }
+
+    fn take(&mut self, receipt: &Receipt, payload: Bytes) {
         for range in &receipt.new {
             let position = (receipt.rel_start + i64::from(range.start)) as u64;
             self.recv.insert(
@@ -175,7 +210,7 @@ impl Stream {
                 payload.slice(range.start as usize..range.end as usize),
             );
         }
-        self.after(&receipt);
+        self.after(receipt);
     }
 
     fn after(&mut self, receipt: &Receipt) {

@@ -11,7 +11,7 @@ use crate::segment::{Change, Close, Grant};
 use crate::send::Send;
 use crate::stamps::Stamps;
 use crate::timers::{Timer, Timers};
-use crate::{Instant, Stats, ecn};
+use crate::{Instant, Stats, ecn, fast_open};
 use anabranch_wire::Seq;
 use anabranch_wire::tcp::Flags;
 use std::time::Duration;
@@ -67,6 +67,7 @@ pub struct Tcb {
     pub(crate) control: Control,
     pub(crate) agreed: Agreed,
     pub(crate) ecn: ecn::State,
+    pub(crate) fast_open: Option<Box<fast_open::Opening>>,
     pub(crate) acks: AckPolicy,
     pub(crate) stamps: Stamps,
     pub(crate) timers: Timers,
@@ -130,8 +131,8 @@ pub(crate) struct Seen {
     pub(crate) sent: Instant,
     /// Payload received.
     pub(crate) data: Instant,
-    /// When the first SYN or SYN+ACK was sent.
-    pub(crate) syn: Instant,
+    /// When the first SYN or SYN+ACK was sent; `None`: nobody knows any more.
+    pub(crate) syn: Option<Instant>,
 }
 
 /// Calls of the owner; see also `on_segment`, `on_icmp`, `poll` and `on_deadline`.

@@ -100,8 +100,17 @@ pub struct SynOptions {
     pub sack_permitted: bool,
     /// Timestamps.
     pub timestamps: Option<Timestamps>,
-    /// Fast Open cookie (RFC 7413): empty is a request, otherwise 4 to 16 bytes, an even number.
-    pub fast_open: Option<SmallVec<[u8; 16]>>,
+    /// Fast Open (RFC 7413).
+    pub fast_open: Option<FastOpen>,
+}
+
+/// Fast Open option (RFC 7413 §4.1.1).
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct FastOpen {
+    /// Empty is a request, otherwise 4 to 16 bytes, an even number.
+    pub cookie: SmallVec<[u8; 16]>,
+    /// In the experimental option 254 that came before option 34 (RFC 6994).
+    pub experimental: bool,
 }
 
 /// Options that may stand on any other segment.

@@ -6,6 +6,7 @@ mod acks;
 mod attacks;
 mod close;
 mod ecn;
+mod fast_open;
 mod goodput;
 mod handshake;
 mod hostile;

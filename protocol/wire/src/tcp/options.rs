@@ -1,6 +1,6 @@
 //! TCP options on the wire (RFC 9293 §3.2), in the order and padding of Linux.
 
-use super::{Class, Flags, MAX_OPTIONS, Options, SegmentOptions, SynOptions, Timestamps};
+use super::{Class, FastOpen, Flags, MAX_OPTIONS, Options, SegmentOptions, SynOptions, Timestamps};
 use crate::mptcp::{self, MptcpOption, MptcpOptions};
 use crate::writer::Writer;
 use crate::{BuildError, Seq};
@@ -14,6 +14,9 @@ const SACK_PERMITTED: u8 = 4;
 const SACK: u8 = 5;
 const TIMESTAMPS: u8 = 8;
 const FAST_OPEN: u8 = 34;
+const EXPERIMENT: u8 = 254;
+/// What tells Fast Open from other experiments (RFC 6994).
+const FAST_OPEN_EXID: [u8; 2] = [0xf9, 0x89];
 
 /// Larger shifts are read as this (RFC 7323 §2.3).
 const MAX_WINDOW_SCALE: u8 = 14;
@@ -138,7 +141,12 @@ impl SynOptions {
                 None => return false,
             },
             (FAST_OPEN, cookie) if is_cookie(cookie) => {
-                self.fast_open = Some(SmallVec::from_slice(cookie));
+                self.fast_open = Some(FastOpen::of(cookie, false));
+            }
+            (EXPERIMENT, &[a, b, ref cookie @ ..])
+                if [a, b] == FAST_OPEN_EXID && is_cookie(cookie) =>
+            {
+                self.fast_open = Some(FastOpen::of(cookie, true));
             }
             (MSS | WINDOW_SCALE | SACK_PERMITTED | FAST_OPEN, _) => return false,
             _ => {}
@@ -159,8 +167,8 @@ impl SynOptions {
         if self.window_scale.is_some() {
             len += 4;
         }
-        if let Some(cookie) = &self.fast_open {
-            len += (2 + cookie.len()).next_multiple_of(4);
+        if let Some(fast_open) = &self.fast_open {
+            len += fast_open.len().next_multiple_of(4);
         }
         len
     }
@@ -182,10 +190,8 @@ impl SynOptions {
         if let Some(shift) = self.window_scale {
             out.put(&[NOP, WINDOW_SCALE, 3, shift]);
         }
-        if let Some(cookie) = &self.fast_open {
-            out.put(&[FAST_OPEN, 2 + cookie.len() as u8]);
-            out.put(cookie);
-            pad(2 + cookie.len(), out);
+        if let Some(fast_open) = &self.fast_open {
+            fast_open.emit(out);
         }
     }
 
@@ -198,7 +204,33 @@ impl SynOptions {
             && self
                 .fast_open
                 .as_ref()
-                .is_none_or(|cookie| is_cookie(cookie))
+                .is_none_or(|fast_open| is_cookie(&fast_open.cookie))
+    }
+}
+
+impl FastOpen {
+    fn of(cookie: &[u8], experimental: bool) -> FastOpen {
+        FastOpen {
+            cookie: SmallVec::from_slice(cookie),
+            experimental,
+        }
+    }
+
+    /// Bytes on the wire without padding.
+    fn len(&self) -> usize {
+        self.cookie.len() + if self.experimental { 4 } else { 2 }
+    }
+
+    fn emit(&self, out: &mut Writer) {
+        let len = self.len();
+        if self.experimental {
+            out.put(&[EXPERIMENT, len as u8]);
+            out.put(&FAST_OPEN_EXID);
+        } else {
+            out.put(&[FAST_OPEN, len as u8]);
+        }
+        out.put(&self.cookie);
+        pad(len, out);
     }
 }
 

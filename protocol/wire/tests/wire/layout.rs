@@ -87,7 +87,10 @@ fn a_syn_ack_of_version_0() {
 fn a_fast_open_cookie_stands_before_mptcp() {
     let options = Options::Syn(SynOptions {
         mss: Some(1460),
-        fast_open: Some(smallvec![1, 2, 3, 4]),
+        fast_open: Some(FastOpen {
+            cookie: smallvec![1, 2, 3, 4],
+            experimental: false,
+        }),
         ..SynOptions::default()
     });
     let capable = MptcpOption::Capable(Capable::Syn {

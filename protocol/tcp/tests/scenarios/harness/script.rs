@@ -2,13 +2,14 @@
 //!
 //! A line is `flags start:end ack n` with tcpdump's flags (`S.`, `.`, `P.`, `F.`, `R`; `E` is ECE,
 //! `W` CWR, `e` AE), then `ecn n` where the IP field is not 0, then for what goes in any of
-//! `win n`, `sack a:b`, `val n`, `ecr n`, `mss n`, `ws n`, `sackok`, `gso n` and `signal`. Our SYN has number 0, and so has the peer's.
+//! `win n`, `sack a:b`, `val n`, `ecr n`, `mss n`, `ws n`, `sackok`, `gso n`, `fo=cookie` and
+//! `signal`. Our SYN has number 0, and so has the peer's.
 
 use super::pair::segmented;
 use anabranch_tcp::budget::Budget;
 use anabranch_tcp::{Config, Event, Instant, Segment, State, Stream, StreamConfig};
 use anabranch_wire::Seq;
-use anabranch_wire::tcp::{Flags, Options, SegmentOptions, SynOptions, Timestamps};
+use anabranch_wire::tcp::{FastOpen, Flags, Options, SegmentOptions, SynOptions, Timestamps};
 use std::time::Duration;
 
 /// Initial sequence numbers, both about to wrap.
@@ -69,6 +70,41 @@ impl Script {
     pub(crate) fn connecting(tcp: &Config) -> Script {
         let now = Instant(1_000_000_000);
         Script::new(Stream::connect(now, &Script::config(tcp), ISS, 5000), now)
+    }
+
+    /// SYN sent with Fast Open, for which this much was written before.
+    pub(crate) fn connecting_fast(tcp: &Config, cookie: &str, mss: u16, bytes: usize) -> Script {
+        let now = Instant(1_000_000_000);
+        let mut stream = Stream::connect(now, &Script::config(tcp), ISS, 5000);
+        stream.set_fast_open(fast_open(cookie), mss);
+        assert_eq!(stream.send(vec![b'y'; bytes].into()), bytes);
+        Script::new(stream, now)
+    }
+
+    /// A SYN came, its payload was taken, and SYN+ACK sent.
+    pub(crate) fn accepting_fast(tcp: &Config, syn: &str) -> Script {
+        let now = Instant(1_000_000_000);
+        let syn = parse(syn, 60_000);
+        let mut stream = Stream::accept(now, &Script::config(tcp), &syn, ISS, 5000);
+        stream.take_syn_payload(now, &syn, vec![b'x'; syn.len as usize].into());
+        Script::new(stream, now)
+    }
+
+    /// A SYN came, the SYN+ACK grants a cookie.
+    pub(crate) fn granting(tcp: &Config, syn: &str, cookie: &str) -> Script {
+        let now = Instant(1_000_000_000);
+        let syn = parse(syn, 60_000);
+        let mut stream = Stream::accept(now, &Script::config(tcp), &syn, ISS, 5000);
+        stream.grant_fast_open(fast_open(cookie));
+        Script::new(stream, now)
+    }
+
+    /// Such a SYN came some time ago, and nothing was kept of it.
+    pub(crate) fn resumed(tcp: &Config, syn: &str) -> Script {
+        let now = Instant(1_000_000_000);
+        let syn = parse(syn, 60_000);
+        let stream = Stream::resume(now, &Script::config(tcp), &syn, ISS, 5000);
+        Script::new(stream, now)
     }
 
     /// A SYN came, SYN+ACK sent.
@@ -232,12 +268,39 @@ fn line(segment: &Segment) -> String {
     if segment.ecn != 0 {
         text += &format!(" ecn {}", segment.ecn);
     }
+    if let Options::Syn(options) = &segment.options
+        && let Some(fast_open) = &options.fast_open
+    {
+        text += if fast_open.experimental {
+            " fox "
+        } else {
+            " fo "
+        };
+        text += &fast_open
+            .cookie
+            .iter()
+            .map(|b| format!("{b:02x}"))
+            .collect::<String>();
+    }
     if let Options::Segment(options) = &segment.options {
         for (left, right) in &options.sack {
             text += &format!(" sack {}:{}", left.since(IRS), right.since(IRS));
         }
     }
     text
+}
+
+/// A Fast Open option with a cookie in hexadecimal; `x` in front makes it experimental.
+fn fast_open(cookie: &str) -> FastOpen {
+    let (experimental, hex) = match cookie.strip_prefix('x') {
+        Some(hex) => (true, hex),
+        None => (false, cookie),
+    };
+    let byte = |at: usize| u8::from_str_radix(&hex[at..at + 2], 16).expect("hexadecimal");
+    FastOpen {
+        cookie: (0..hex.len()).step_by(2).map(byte).collect(),
+        experimental,
+    }
 }
 
 fn parse(line: &str, win: u16) -> Segment {
@@ -280,6 +343,10 @@ fn parse(line: &str, win: u16) -> Segment {
     while let Some(word) = words.next() {
         if word == "sackok" {
             syn.sack_permitted = true;
+            continue;
+        }
+        if let Some(cookie) = word.strip_prefix("fo=") {
+            syn.fast_open = Some(fast_open(cookie));
             continue;
         }
         if word == "signal" {

@@ -29,10 +29,14 @@ fn timestamps() -> impl Strategy<Value = Timestamps> {
     any::<(u32, u32)>().prop_map(|(val, ecr)| Timestamps { val, ecr })
 }
 
-fn cookie() -> impl Strategy<Value = SmallVec<[u8; 16]>> {
-    prop_oneof![Just(0usize), (2usize..=8).prop_map(|half| 2 * half)]
+fn cookie() -> impl Strategy<Value = FastOpen> {
+    let cookie = prop_oneof![Just(0usize), (2usize..=8).prop_map(|half| 2 * half)]
         .prop_flat_map(|len| vec(any::<u8>(), len))
-        .prop_map(SmallVec::from_vec)
+        .prop_map(SmallVec::from_vec);
+    (cookie, any::<bool>()).prop_map(|(cookie, experimental)| FastOpen {
+        cookie,
+        experimental,
+    })
 }
 
 fn syn_options() -> impl Strategy<Value = Options> {
