@@ -1,7 +1,6 @@
 //! Acknowledgements that arrive: RFC 9293 §3.10.7.4 (fifth), SACK (RFC 2018, RFC 2883), and what
 //! they mean for loss recovery and the congestion window.
 
-use crate::congestion::Ack;
 use crate::input::stamps_of;
 use crate::recovery::prr::Prr;
 use crate::recovery::scoreboard::Run;
@@ -31,6 +30,8 @@ struct News {
     /// When the first and the last part of it was sent, of what was sent once.
     first_sent: Option<Instant>,
     last_sent: Option<Instant>,
+    /// The part of it that was sent last.
+    newest: Option<Run>,
     /// It acknowledged cumulatively something that was sent more than once.
     again: bool,
     /// Bytes reported as received twice.
@@ -52,6 +53,7 @@ impl Tcb {
             self.challenge(now);
             return None;
         }
+        self.check_app_limited();
         let ecr = stamps_of(segment).filter(|_| self.stamps.on).map(|s| s.ecr);
         let mut news = News {
             ecr,
@@ -205,6 +207,7 @@ impl Tcb {
             let prr = &mut self.recovery.prr;
             prr.on_ack(news.delivered, pipe, ssthresh, mss, safe);
         }
+        self.tell(now, news, newly_lost);
         if news.marked {
             // The window does not grow by such an acknowledgement either (RFC 3168 §6.1.2).
             if self.recovery.phase == Phase::Open {
@@ -214,7 +217,8 @@ impl Tcb {
             && phase != Phase::Recovery
             && self.recovery.phase != Phase::Recovery
         {
-            self.grow(now, news);
+            let ack = self.ack_of(now, news.delivered, news.last_sent);
+            self.control.cc.on_ack(&ack);
         }
         let probing = self.timers.is_set(Timer::Tlp) && !self.may_probe_tail();
         if news.acked > 0 || probing {
@@ -222,19 +226,17 @@ impl Tcb {
         }
     }
 
-    fn grow(&mut self, now: Instant, news: &News) {
-        let ack = Ack {
-            now,
-            acked: news.delivered,
-            pipe: self.recovery.pipe(),
-            mss: self.mss(),
-            rtt: news.last_sent.map(|sent| now.since(sent)),
-            srtt: self.rtt.srtt().unwrap_or_default(),
-            limited: self.cwnd_limited(),
-            snd_una: self.snd.una,
-            snd_nxt: self.snd.nxt,
-        };
-        self.control.cc.on_ack(&ack);
+    /// Tell the controller what an acknowledgement delivered and lost.
+    fn tell(&mut self, now: Instant, news: &News, newly_lost: u64) {
+        self.tell_losses();
+        if news.delivered == 0 && newly_lost == 0 {
+            return;
+        }
+        let min_rtt = self.rtt.min().unwrap_or_default();
+        let sampler = &mut self.control.sampler;
+        let sample = sampler.on_delivered(now, news.delivered, news.newest, min_rtt);
+        let ack = self.ack_of(now, news.delivered, news.last_sent);
+        self.tell_sample(&ack, sample, newly_lost);
     }
 
     /// Take the round-trip time where it is unambiguous (Karn): by when the first of what is
@@ -398,6 +400,7 @@ impl Tcb {
         recovery.rack.recovered();
         recovery.reno = Default::default();
         recovery.undo.until = Some(self.snd.nxt);
+        self.control.cc.recovered();
     }
 
     fn fin_may_be_acked(&mut self, now: Instant) -> Change {
@@ -422,6 +425,10 @@ impl Tcb {
 impl News {
     fn note(&mut self, piece: Run) {
         self.delivered += piece.end - piece.start;
+        let later = |than: Run| (piece.sent_at, piece.end) > (than.sent_at, than.end);
+        if self.newest.is_none_or(later) {
+            self.newest = Some(piece);
+        }
         if !piece.again {
             self.first_sent = Some(
                 self.first_sent

@@ -56,6 +56,23 @@ pub struct Congestion {
     pub initial_window: u8,
     /// Fall back to the initial window after an idle time of one RTO (RFC 5681 §4.1).
     pub idle_restart: bool,
+    /// When segments leave.
+    pub pacing: Pacing,
+}
+
+/// Pacing: segments leave spread over the round-trip time rather than in bursts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Pacing {
+    /// Pace controllers that have no rate of their own (CUBIC, NewReno) at a rate of window over
+    /// round-trip time. BBR is always paced.
+    pub window_based: bool,
+    /// Percent of that rate in slow start, until half of the threshold.
+    pub slow_start: u16,
+    /// Percent of that rate afterwards.
+    pub avoidance: u16,
+    /// Most bytes per second, whatever the controller; `None`: any. See
+    /// [`crate::Tcb::set_max_pacing_rate`].
+    pub max_rate: Option<u64>,
 }
 
 /// Retransmission parameters (RFC 6298).
@@ -116,6 +133,19 @@ impl Default for Congestion {
             algorithm: Algorithm::Cubic,
             initial_window: 10,
             idle_restart: true,
+            pacing: Pacing::default(),
+        }
+    }
+}
+
+/// Twice the window in slow start, 1.2 of it afterwards: as Linux.
+impl Default for Pacing {
+    fn default() -> Pacing {
+        Pacing {
+            window_based: true,
+            slow_start: 200,
+            avoidance: 120,
+            max_rate: None,
         }
     }
 }

@@ -19,6 +19,7 @@ impl Tcb {
 
     /// Act on every timer that expired. Early calls do no harm.
     pub fn on_deadline(&mut self, now: Instant) -> Change {
+        self.check_app_limited();
         for timer in Timer::ALL {
             if !self.timers.take(timer, now) {
                 continue;
@@ -37,6 +38,7 @@ impl Tcb {
             Timer::Tlp => self.pending.probe = Some(Probe::Tail),
             Timer::Reorder => {
                 self.detect_losses(now, false);
+                self.tell_losses();
                 let lost = !self.recovery.board.lost().is_empty();
                 if lost && self.recovery.phase == Phase::Open {
                     self.enter_recovery(now);
@@ -47,6 +49,8 @@ impl Tcb {
             Timer::Keepalive => return self.keepalive(now),
             Timer::Linger if self.state == State::FinWait2 => return self.abort(Close::TimedOut),
             Timer::Linger => self.become_closed(),
+            // The poll that follows finds that a segment may leave.
+            Timer::Pace => {}
         }
         Change::None
     }
@@ -188,7 +192,7 @@ impl Tcb {
     /// Nothing is in flight, yet something waits: probe the window (RFC 9293 §3.8.6.1).
     pub(crate) fn arm_persist_timer(&mut self, now: Instant) {
         let waiting = self.snd.nxt < self.snd.limit() || self.snd.blocked;
-        let idle = self.snd.nxt == self.snd.una;
+        let idle = self.snd.nxt == self.snd.una && !self.timers.is_set(Timer::Pace);
         let open = self.is_synchronized() && self.state != State::TimeWait;
         if !(waiting && idle && open) {
             self.timers.stop(Timer::Persist);

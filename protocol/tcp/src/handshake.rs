@@ -40,7 +40,10 @@ impl Tcb {
                 Init {
                     mss,
                     initial_window: u64::from(mss),
+                    srtt: None,
+                    seed: u64::from(iss.0),
                 },
+                &config.congestion.pacing,
             ),
             agreed: Agreed {
                 mss,

@@ -27,6 +27,8 @@ pub struct Info {
     pub flight: Flight,
     /// Windows.
     pub windows: Windows,
+    /// How fast.
+    pub rates: Rates,
     /// When things last happened.
     pub seen: Seen,
     /// Counters.
@@ -113,6 +115,21 @@ pub struct Flight {
     pub notsent: u64,
 }
 
+/// How fast data leaves and arrives, bytes per second.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Rates {
+    /// Segments leave no faster; `None`: as the windows allow.
+    pub pacing: Option<u64>,
+    /// The application's own limit ([`Tcb::set_max_pacing_rate`]).
+    pub max_pacing: Option<u64>,
+    /// The latest measurement of how fast the network delivers; `None` before the first.
+    pub delivery: Option<u64>,
+    /// The application limited that measurement.
+    pub delivery_app_limited: bool,
+    /// Bytes ever acknowledged, selectively or not.
+    pub delivered: u64,
+}
+
 /// Windows, bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Windows {
@@ -162,6 +179,7 @@ impl Tcb {
                 snd_wnd: u64::from(self.snd.wnd.size),
                 rcv_wnd: self.rcv.adv.saturating_sub(self.rcv.nxt),
             },
+            rates: self.rates(),
             seen: Seen {
                 data_sent: self.seen.sent,
                 data_received: self.seen.data,

@@ -1,6 +1,5 @@
 //! Segments that leave (RFC 9293 §3.7, §3.8).
 
-use crate::control::CwndUse;
 use crate::recovery::{Phase, TailProbe};
 use crate::segment::{Emit, Grant, Kind};
 use crate::tcb::Probe;
@@ -70,11 +69,10 @@ impl Tcb {
         {
             return Some(emit);
         }
-        if let Some((start, end)) = self.next_lost(grant) {
+        if let Some((start, end)) = self.next_lost(now, grant) {
             return Some(self.send_again(now, grant, start, end, Kind::Retransmit));
         }
-        self.restart_after_idle(now);
-        if let Some((start, end)) = self.next_new(grant) {
+        if let Some((start, end)) = self.next_new(now, grant) {
             return Some(self.send_new(now, grant, start, end, Kind::New));
         }
         self.poll_ack(now, grant)
@@ -193,30 +191,36 @@ impl Tcb {
     }
 
     /// The next lost range to send again, as far as the window allows.
-    fn next_lost(&mut self, grant: &Grant) -> Option<(u64, u64)> {
+    fn next_lost(&mut self, now: Instant, grant: &Grant) -> Option<(u64, u64)> {
         let (start, end) = self.recovery.board.lost().first()?;
         let mss = u64::from(self.mss());
         let wanted = end.min(self.snd.run_end(start)) - start;
         let pipe = self.recovery.pipe();
         let room = self.cwnd().saturating_sub(pipe);
         let size = if room >= wanted.min(mss) {
-            whole_segments(wanted.min(self.frame(grant)), room, mss)
+            whole_segments(wanted.min(self.frame(grant.gso_max)), room, mss)
         } else if self.recovery.force || pipe == 0 {
             wanted.min(mss)
         } else {
             self.control.usage.blocked[0] = true;
             return None;
         };
+        if !self.recovery.force && !self.may_leave(now) {
+            return None;
+        }
         self.recovery.force = false;
         Some((start, start + size))
     }
 
     /// The next range to send for the first time.
-    fn next_new(&mut self, grant: &Grant) -> Option<(u64, u64)> {
+    fn next_new(&mut self, now: Instant, grant: &Grant) -> Option<(u64, u64)> {
         let start = self.snd.nxt;
         let run_end = self.snd.run_end(start);
         if start >= run_end {
             return None;
+        }
+        if self.snd.una == start {
+            self.restart(now);
         }
         let mss = u64::from(self.mss());
         let mut window = self.snd.right().saturating_sub(start);
@@ -238,7 +242,7 @@ impl Tcb {
         if window < least && (window == 0 || window < u64::from(self.snd.wnd.max) / 2) {
             return None;
         }
-        let frame = self.frame(grant);
+        let frame = self.frame(grant.gso_max);
         let allowed = wanted.min(frame).min(window).min(room);
         if allowed < wanted.min(frame) && self.worth_waiting(allowed, frame) {
             self.control.usage.blocked[0] |= room < window;
@@ -249,8 +253,8 @@ impl Tcb {
         } else {
             whole_segments(allowed, allowed, mss)
         };
-        self.nagle(start, size, mss)
-            .map(|size| (start, start + size))
+        let size = self.nagle(start, size, mss)?;
+        self.may_leave(now).then_some((start, start + size))
     }
 
     /// Whether a larger super-frame can be had by waiting for the acknowledgements that most of
@@ -264,12 +268,6 @@ impl Tcb {
         let burst = u64::try_from(burst).unwrap_or(u64::MAX).max(2 * mss);
         let steady = self.recovery.phase == Phase::Open && self.recovery.pipe() > 0;
         steady && frame > mss && allowed < frame.min(limit / 4).min(burst)
-    }
-
-    /// Largest payload of one emit: whole segments.
-    fn frame(&self, grant: &Grant) -> u64 {
-        let mss = u64::from(self.mss());
-        (u64::from(grant.gso_max) / mss).max(1) * mss
     }
 
     /// Hold back a small segment at the end of the queue while an earlier small one is
@@ -288,13 +286,13 @@ impl Tcb {
         if self.snd.una == self.snd.nxt {
             self.seen.progress = now;
         }
-        self.recovery.board.sent(start, end, now);
+        let stamp = self.note_sent(now, end - start);
+        self.recovery.board.sent(start, end, now, stamp);
         self.snd.nxt = end;
         // A segment cut short by a boundary within the queue is not a small write.
         if end == self.snd.end && !(end - start).is_multiple_of(u64::from(self.mss())) {
             self.snd.small = end;
         }
-        self.note_sent(end - start);
         let mut emit = self.data(now, grant, start, end, kind);
         // What probes a window may not be marked, nor what has no payload (RFC 3168 §6.1.6).
         if !emit.rel.is_empty() && !probes_window {
@@ -317,7 +315,8 @@ impl Tcb {
         let payload = self.snd.rel(end) - self.snd.rel(start);
         self.stats.bytes_retransmitted += payload;
         self.stats.retransmits += (end - start).div_ceil(u64::from(self.mss()));
-        self.recovery.board.sent_again(start, end, now);
+        let stamp = self.note_sent(now, end - start);
+        self.recovery.board.sent_again(start, end, now, stamp);
         if self.agreed.sack {
             self.recovery.rack.sent_again(start, end, now);
         }
@@ -329,7 +328,6 @@ impl Tcb {
             }
             undo.unreported += end - start;
         }
-        self.note_sent(end - start);
         let emit = self.data(now, grant, start, end, kind);
         if start == self.snd.una || !self.timers.is_set(Timer::Rto) {
             self.arm_loss_timer(now);
@@ -419,42 +417,6 @@ impl Tcb {
         let scale = self.rcv.scale;
         self.rcv
             .window(grant.rcv_room, self.config.shared_window, step, scale)
-    }
-
-    /// After an idle time the path may have changed: start from the initial window again
-    /// (RFC 5681 §4.1).
-    fn restart_after_idle(&mut self, now: Instant) {
-        let idle = self.snd.nxt == self.snd.una && now.since(self.seen.sent) > self.rto();
-        if self.config.congestion.idle_restart && idle && self.snd.nxt > 1 {
-            self.control.cc.on_idle(self.initial_window());
-        }
-    }
-
-    fn note_sent(&mut self, bytes: u64) {
-        if self.recovery.phase == Phase::Recovery {
-            self.recovery.prr.sent(bytes);
-        }
-        let pipe = self.recovery.pipe();
-        let usage = &mut self.control.usage;
-        if self.snd.una >= usage.round {
-            *usage = CwndUse {
-                most: [0, usage.most[0]],
-                blocked: [false, usage.blocked[0]],
-                round: self.snd.nxt,
-            };
-        }
-        usage.most[0] = usage.most[0].max(pipe);
-    }
-
-    /// Whether the congestion window, rather than the application or the peer, limits sending: in
-    /// slow start it may grow to twice what is used (RFC 7661).
-    pub(crate) fn cwnd_limited(&self) -> bool {
-        let usage = &self.control.usage;
-        let used = usage.most[0].max(usage.most[1]);
-        usage.blocked[0]
-            || usage.blocked[1]
-            || (self.control.cc.cwnd() < self.control.cc.ssthresh()
-                && self.control.cc.cwnd() < 2 * used)
     }
 }
 

@@ -270,6 +270,11 @@ impl Stream {
         self.note(change);
     }
 
+    /// See [`Tcb::set_max_pacing_rate`].
+    pub fn set_max_pacing_rate(&mut self, rate: Option<u64>) {
+        self.tcb.set_max_pacing_rate(rate);
+    }
+
     /// An ICMP error quoting a segment of this connection arrived.
     pub fn on_icmp(&mut self, now: Instant, error: IcmpError) {
         let change = self.tcb.on_icmp(now, error);

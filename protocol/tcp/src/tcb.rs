@@ -143,6 +143,8 @@ impl Tcb {
     pub fn append(&mut self, len: u64, boundary: bool) {
         debug_assert!(!self.snd.fin, "append after close");
         if !self.snd.fin && len > 0 {
+            self.check_app_limited();
+            self.control.usage.held_back = false;
             self.snd.append(len, boundary);
         }
     }
@@ -267,6 +269,8 @@ impl Tcb {
         self.control.cc = self.config.congestion.algorithm.start(Init {
             mss,
             initial_window,
+            srtt: self.rtt.srtt(),
+            seed: u64::from(self.snd.iss.0),
         });
     }
 
@@ -340,6 +344,7 @@ impl Tcb {
         let left = self.cwnd().saturating_sub(used);
         if left < window && left < 2 * u64::from(self.mss()) {
             self.control.usage.blocked[0] = true;
+            self.control.usage.held_back = true;
         }
     }
 
@@ -417,8 +422,8 @@ impl Tcb {
     /// Congestion window, bytes.
     pub fn cwnd(&self) -> u64 {
         match self.recovery.phase {
-            Phase::Recovery => self.recovery.prr.cwnd(),
-            Phase::Open | Phase::Loss => self.control.cc.cwnd(),
+            Phase::Recovery if self.control.cc.reduces_proportionally() => self.recovery.prr.cwnd(),
+            _ => self.control.cc.cwnd(),
         }
     }
 

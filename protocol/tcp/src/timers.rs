@@ -19,10 +19,12 @@ pub(crate) enum Timer {
     Keepalive,
     /// End of FIN-WAIT-2 that nobody reads from, or of TIME-WAIT.
     Linger,
+    /// The next segment may leave ([`crate::pacer`]).
+    Pace,
 }
 
 impl Timer {
-    pub(crate) const ALL: [Timer; 7] = [
+    pub(crate) const ALL: [Timer; 8] = [
         Timer::Rto,
         Timer::Tlp,
         Timer::Reorder,
@@ -30,6 +32,7 @@ impl Timer {
         Timer::Persist,
         Timer::Keepalive,
         Timer::Linger,
+        Timer::Pace,
     ];
 }
 

@@ -194,15 +194,12 @@ impl Controller for Cubic {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::ack;
+    use super::super::tests::{ack, init};
     use super::*;
 
     #[test]
     fn returns_to_the_plateau_after_k_seconds() {
-        let mut cubic = Cubic::new(Init {
-            mss: 1000,
-            initial_window: 1_000_000,
-        });
+        let mut cubic = Cubic::new(init(1_000_000));
         cubic.on_loss(Instant(0), 1_000_000, 1000);
         assert_eq!(cubic.cwnd(), 700_000);
         // K = cbrt(1000 × 0.3 / 0.4) ≈ 9.09 s; a window is acknowledged every 100 ms.
@@ -229,10 +226,7 @@ mod tests {
 
     #[test]
     fn a_second_loss_below_the_plateau_gives_way() {
-        let mut cubic = Cubic::new(Init {
-            mss: 1000,
-            initial_window: 1_000_000,
-        });
+        let mut cubic = Cubic::new(init(1_000_000));
         cubic.on_loss(Instant(0), 1_000_000, 1000);
         cubic.on_loss(Instant(1), 700_000, 1000);
         assert!(
@@ -244,10 +238,7 @@ mod tests {
 
     #[test]
     fn small_windows_grow_like_reno() {
-        let mut cubic = Cubic::new(Init {
-            mss: 1000,
-            initial_window: 10_000,
-        });
+        let mut cubic = Cubic::new(init(10_000));
         cubic.on_loss(Instant(0), 10_000, 1000);
         for round in 0..20 {
             let now = Instant(round * 1_000_000);

@@ -40,6 +40,10 @@ pub struct Init {
     pub mss: u32,
     /// Initial window, bytes.
     pub initial_window: u64,
+    /// Round-trip time measured by the handshake.
+    pub srtt: Option<Duration>,
+    /// Decides all chances.
+    pub seed: u64,
 }
 
 /// An acknowledgement that delivered something new, as a controller sees it.
@@ -63,6 +67,54 @@ pub struct Ack {
     pub snd_una: u64,
     /// Next position to be sent for the first time: marks a round.
     pub snd_nxt: u64,
+    /// Sending stopped at the window during the last round.
+    pub cwnd_limited: bool,
+    /// Selective acknowledgements tell of more than one loss in a round.
+    pub sack: bool,
+}
+
+/// What an acknowledgement says of the delivery rate (draft-ietf-ccwg-bbr §4.1).
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct RateSample {
+    /// Bytes per second over `interval`; 0: it gives none.
+    pub delivery_rate: u64,
+    /// The longer of the times that sending and acknowledging `delivered` took.
+    pub interval: Duration,
+    /// Bytes delivered since the newest segment acknowledged was sent.
+    pub delivered: u64,
+    /// Bytes delivered before that segment was sent; `None`: nothing was delivered.
+    pub prior_delivered: Option<u64>,
+    /// Bytes that had been lost when that segment was sent.
+    pub prior_lost: u64,
+    /// Bytes in the network when that segment was sent, itself included.
+    pub tx_in_flight: u64,
+    /// The application, not the network, limited the rate.
+    pub app_limited: bool,
+    /// Bytes this acknowledgement showed to be delivered.
+    pub newly_acked: u64,
+    /// Bytes ever delivered.
+    pub total_delivered: u64,
+    /// Bytes lost since the newest segment acknowledged was sent.
+    pub lost: u64,
+    /// Bytes this acknowledgement showed to be lost.
+    pub newly_lost: u64,
+}
+
+/// Something that was found to be lost.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Lost {
+    /// Its positions.
+    pub start: u64,
+    /// After its last position.
+    pub end: u64,
+    /// Bytes lost since it was sent, itself included.
+    pub lost: u64,
+    /// Bytes in the network when it was sent, itself included.
+    pub tx_in_flight: u64,
+    /// The application had left the network with room.
+    pub app_limited: bool,
+    /// Bytes ever delivered.
+    pub total_delivered: u64,
 }
 
 /// A congestion controller: windows in bytes.
@@ -91,6 +143,34 @@ pub trait Controller: fmt::Debug + Send {
     fn undo(&mut self);
     /// Nothing was sent for a while: start again from the window `restart` if that is less.
     fn on_idle(&mut self, restart: u64);
+    /// Every acknowledgement that delivered something or found something lost, in recovery or
+    /// not, before [`Controller::on_ack`].
+    fn on_sample(&mut self, ack: &Ack, sample: &RateSample) {
+        let _ = (ack, sample);
+    }
+    /// Something was found to be lost, before the sample of the same acknowledgement.
+    fn on_lost(&mut self, lost: &Lost) {
+        let _ = lost;
+    }
+    /// All that was outstanding when a loss was found is acknowledged.
+    fn recovered(&mut self) {}
+    /// About to send after the application left the network empty.
+    fn on_restart(&mut self, now: Instant) {
+        let _ = now;
+    }
+    /// Bytes per second at which to send; `None`: as the window over the round-trip time says.
+    fn pacing_rate(&self) -> Option<u64> {
+        None
+    }
+    /// During recovery the window follows proportional rate reduction towards `ssthresh`
+    /// (RFC 6937), rather than being [`Controller::cwnd`].
+    fn reduces_proportionally(&self) -> bool {
+        true
+    }
+    /// What is sent now is held back on purpose: rates measured of it say nothing of the path.
+    fn is_probing_rtt(&self) -> bool {
+        false
+    }
     /// Set the window, as a scheduler may that penalises a slow path.
     fn set_cwnd(&mut self, cwnd: u64);
     /// A name for people.
@@ -100,6 +180,16 @@ pub trait Controller: fmt::Debug + Send {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Segments of 1000 bytes.
+    pub(super) fn init(initial_window: u64) -> Init {
+        Init {
+            mss: 1000,
+            initial_window,
+            srtt: None,
+            seed: 1,
+        }
+    }
 
     /// `acked` bytes delivered at `now` nanoseconds, with segments of 1000 bytes.
     pub(super) fn ack(now: u64, acked: u64) -> Ack {
@@ -113,6 +203,8 @@ mod tests {
             limited: true,
             snd_una: 0,
             snd_nxt: 0,
+            cwnd_limited: true,
+            sack: true,
         }
     }
 }

@@ -98,15 +98,12 @@ impl Controller for NewReno {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::ack;
+    use super::super::tests::{ack, init};
     use super::*;
 
     #[test]
     fn doubles_then_adds_one_segment_for_each_window() {
-        let mut reno = NewReno::new(Init {
-            mss: 1000,
-            initial_window: 10_000,
-        });
+        let mut reno = NewReno::new(init(10_000));
         reno.on_ack(&ack(1, 10_000));
         assert_eq!(reno.cwnd(), 20_000);
         reno.on_loss(Instant(0), 20_000, 1000);
@@ -121,10 +118,7 @@ mod tests {
 
     #[test]
     fn repeated_timeouts_reduce_ssthresh_once() {
-        let mut reno = NewReno::new(Init {
-            mss: 1000,
-            initial_window: 40_000,
-        });
+        let mut reno = NewReno::new(init(40_000));
         reno.on_rto(Instant(0), 40_000, 1000, true);
         reno.on_rto(Instant(0), 1000, 1000, false);
         assert_eq!((reno.cwnd(), reno.ssthresh()), (1000, 20_000));

@@ -7,6 +7,7 @@
 
 use crate::Instant;
 use crate::ranges::RangeSet;
+use crate::rate::Stamp;
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -19,6 +20,8 @@ pub(crate) struct Run {
     pub(crate) sent_at: Instant,
     /// It was sent more than once.
     pub(crate) again: bool,
+    /// What had been delivered when it was last sent.
+    pub(crate) stamp: Stamp,
 }
 
 /// Outstanding sequence space.
@@ -29,6 +32,10 @@ pub(crate) struct Scoreboard {
     sacked: RangeSet,
     /// Lost and not sent again since; disjoint from `sacked`.
     lost: RangeSet,
+    /// Bytes ever marked lost.
+    lost_ever: u64,
+    /// What was marked lost since somebody asked.
+    fresh: Vec<Run>,
 }
 
 impl Scoreboard {
@@ -66,21 +73,35 @@ impl Scoreboard {
         pieces.map(|(start, end)| end - start).sum()
     }
 
+    /// Bytes ever marked lost.
+    pub(crate) fn lost_ever(&self) -> u64 {
+        self.lost_ever
+    }
+
+    /// What was marked lost since the last call, in the order it was found.
+    pub(crate) fn take_fresh_losses(&mut self) -> Vec<Run> {
+        std::mem::take(&mut self.fresh)
+    }
+
     /// `[start, end)` was sent for the first time.
-    pub(crate) fn sent(&mut self, start: u64, end: u64, now: Instant) {
+    pub(crate) fn sent(&mut self, start: u64, end: u64, now: Instant, stamp: Stamp) {
         match self.runs.back_mut() {
-            Some(last) if last.sent_at == now && !last.again => last.end = end,
+            Some(last) if last.sent_at == now && !last.again => {
+                last.end = end;
+                last.stamp.in_flight = stamp.in_flight;
+            }
             _ => self.runs.push_back(Run {
                 start,
                 end,
                 sent_at: now,
                 again: false,
+                stamp,
             }),
         }
     }
 
     /// `[start, end)`, which is outstanding, was sent again.
-    pub(crate) fn sent_again(&mut self, start: u64, end: u64, now: Instant) {
+    pub(crate) fn sent_again(&mut self, start: u64, end: u64, now: Instant, stamp: Stamp) {
         self.lost.remove(start, end);
         let first = self.index(start);
         let last = self.index(end - 1);
@@ -90,6 +111,7 @@ impl Scoreboard {
             end,
             sent_at: now,
             again: true,
+            stamp,
         };
         if first < last {
             self.runs.drain(first + 1..=last);
@@ -151,10 +173,22 @@ impl Scoreboard {
         let before = self.lost.bytes();
         let mut at = start;
         while let Some((start, end)) = self.sacked.gap(at, end) {
-            self.lost.insert(start, end);
+            self.lose(start, end);
             at = end;
         }
-        self.lost.bytes() - before
+        let news = self.lost.bytes() - before;
+        self.lost_ever += news;
+        news
+    }
+
+    fn lose(&mut self, start: u64, end: u64) {
+        let before = self.lost.bytes();
+        self.lost.insert(start, end);
+        if self.lost.bytes() > before {
+            let mut fresh = std::mem::take(&mut self.fresh);
+            self.pieces(start, end, &mut |piece| fresh.push(piece));
+            self.fresh = fresh;
+        }
     }
 
     /// The first run is lost, and every other that was sent `late` or longer ago.
@@ -212,7 +246,7 @@ mod tests {
     fn sent(runs: &[(u64, u64)]) -> Scoreboard {
         let mut board = Scoreboard::default();
         for (i, (start, end)) in runs.iter().enumerate() {
-            board.sent(*start, *end, Instant(i as u64));
+            board.sent(*start, *end, Instant(i as u64), Stamp::default());
         }
         board
     }
@@ -220,9 +254,9 @@ mod tests {
     #[test]
     fn a_burst_sent_at_one_time_is_one_run() {
         let mut board = Scoreboard::default();
-        board.sent(0, 10, NOW);
-        board.sent(10, 20, NOW);
-        board.sent(20, 30, LATER);
+        board.sent(0, 10, NOW, Stamp::default());
+        board.sent(10, 20, NOW, Stamp::default());
+        board.sent(20, 30, LATER, Stamp::default());
         assert_eq!(board.runs.len(), 2);
         assert_eq!(board.pipe(), 30);
     }
@@ -247,7 +281,7 @@ mod tests {
         board.sack(20, 80, |_| ());
         assert_eq!(board.mark_lost(0, 80), 20);
         assert_eq!(board.pipe(), 0);
-        board.sent_again(10, 20, LATER);
+        board.sent_again(10, 20, LATER, Stamp::default());
         assert_eq!(board.pipe(), 10);
         assert_eq!(board.lost().first(), Some((0, 10)));
         let run = |start, end, at, again| Run {
@@ -255,6 +289,7 @@ mod tests {
             end,
             sent_at: Instant(at),
             again,
+            stamp: Stamp::default(),
         };
         let expected = [
             run(0, 10, 0, false),
@@ -263,7 +298,7 @@ mod tests {
             run(40, 80, 1, false),
         ];
         assert!(board.runs.iter().eq(expected.iter()));
-        board.sent_again(0, 50, LATER);
+        board.sent_again(0, 50, LATER, Stamp::default());
         let expected = [run(0, 50, 2, true), run(50, 80, 1, false)];
         assert!(board.runs.iter().eq(expected.iter()));
     }

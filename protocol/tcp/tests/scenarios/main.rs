@@ -16,6 +16,7 @@ mod keepalive;
 mod lossy;
 mod nagle;
 mod owner;
+mod pacing;
 mod paws;
 mod recovery;
 mod stream;

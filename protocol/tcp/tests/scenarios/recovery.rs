@@ -9,7 +9,7 @@ use anabranch_tcp::congestion::Algorithm;
 fn reno() -> Config {
     let congestion = Congestion {
         algorithm: Algorithm::NewReno,
-        ..Congestion::default()
+        ..plain().congestion
     };
     Config {
         congestion,

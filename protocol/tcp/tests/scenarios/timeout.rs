@@ -14,7 +14,7 @@ fn no_probe() -> Config {
     };
     let congestion = Congestion {
         algorithm: Algorithm::NewReno,
-        ..Congestion::default()
+        ..plain().congestion
     };
     Config {
         retransmit,

@@ -7,6 +7,7 @@
 
 use super::pair::segmented;
 use anabranch_tcp::budget::Budget;
+use anabranch_tcp::config::Congestion;
 use anabranch_tcp::{Config, Event, Instant, Segment, State, Stream, StreamConfig};
 use anabranch_wire::Seq;
 use anabranch_wire::tcp::{FastOpen, Flags, Options, SegmentOptions, SynOptions, Timestamps};
@@ -28,9 +29,12 @@ pub(crate) struct Script {
     win: u16,
 }
 
-/// Segments of 1000 bytes, no scaling, no timestamps, a window of 60,000: easy numbers.
+/// Segments of 1000 bytes, no scaling, no timestamps, a window of 60,000, no pacing: easy numbers.
 pub(crate) fn plain() -> Config {
+    let mut congestion = Congestion::default();
+    congestion.pacing.window_based = false;
     Config {
+        congestion,
         mss: 1000,
         recv_buffer: 60_000,
         window_scaling: false,
