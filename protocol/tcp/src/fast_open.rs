@@ -116,7 +116,8 @@ impl Tcb {
             return syn;
         }
         opening.outcome.sent = len;
-        self.recovery.board.sent(1, 1 + len, now);
+        let stamp = self.note_sent(now, len);
+        self.recovery.board.sent(1, 1 + len, now, stamp);
         self.snd.nxt = 1 + len;
         Emit {
             rel: 0..len,
