@@ -103,7 +103,10 @@ impl Sender {
                 .build()?;
             runtime.block_on(async {
                 let host = Host::start(tun, config)?;
-                let plain = ConnectConfig { mptcp: false };
+                let plain = ConnectConfig {
+                    mptcp: false,
+                    ..ConnectConfig::default()
+                };
                 let from = SocketAddr::new(from, 0);
                 let stream = host.connect(from, to, plain).await?;
                 write_until(stream, stopped).await

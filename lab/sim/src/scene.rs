@@ -260,7 +260,10 @@ impl Scene {
             Instant(0),
             SocketAddr::new(local, 0),
             SocketAddr::new(remote, PORT),
-            ConnectConfig { mptcp: self.mptcp },
+            ConnectConfig {
+                mptcp: self.mptcp,
+                ..ConnectConfig::default()
+            },
             plan,
         );
         assert!(connected.is_ok(), "{connected:?}");

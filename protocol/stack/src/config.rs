@@ -30,6 +30,8 @@ pub struct Config {
     pub time_wait: Duration,
     /// Answer ICMP echo requests. Leave it off where another host has the same address.
     pub icmp_echo: bool,
+    /// When SYNs are answered without keeping anything of them.
+    pub syn_cookies: SynCookies,
     /// Resets and ICMP replies sent to strangers, at most so many a second.
     pub reply_rate: u32,
 }
@@ -50,6 +52,20 @@ pub struct Limits {
     pub subflows: usize,
     /// Connections remembered in TIME-WAIT; beyond, the oldest is forgotten.
     pub time_wait: usize,
+}
+
+/// When a listener answers a SYN by a cookie (RFC 4987 §3.6): nothing is kept, so a flood of SYNs
+/// fills nothing. Such a connection is plain TCP, knows the peer's segment size only roughly, and
+/// has window scaling, SACK and ECN only with timestamps.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum SynCookies {
+    /// Never: SYNs beyond the backlog are dropped.
+    Never,
+    /// When the backlog of half-open connections is full.
+    #[default]
+    UnderPressure,
+    /// Always.
+    Always,
 }
 
 /// Which destination addresses are ours.
@@ -83,6 +99,10 @@ pub struct ListenConfig {
     pub backlog: usize,
     /// Answer MP_CAPABLE; otherwise every connection is plain TCP.
     pub mptcp: bool,
+    /// Fast Open (RFC 7413) for plain TCP: cookies are given, and the payload of a SYN with one is
+    /// read before the handshake is complete, by at most so many connections at a time. Such
+    /// payload may come twice: for applications that can bear it. `None`: no Fast Open.
+    pub fast_open: Option<usize>,
 }
 
 /// How [`crate::Stack::connect`] connects.
@@ -90,6 +110,10 @@ pub struct ListenConfig {
 pub struct ConnectConfig {
     /// Offer Multipath TCP.
     pub mptcp: bool,
+    /// Use Fast Open (RFC 7413) where plain TCP is offered: what is sent before the first
+    /// [`crate::Stack::poll_transmit`] goes with the SYN, if the server gave a cookie before. It
+    /// may arrive twice.
+    pub fast_open: bool,
 }
 
 impl Default for Config {
@@ -106,6 +130,7 @@ impl Default for Config {
             announce: Vec::new(),
             time_wait: Duration::from_secs(60),
             icmp_echo: false,
+            syn_cookies: SynCookies::default(),
             reply_rate: 1000,
         }
     }
@@ -142,6 +167,7 @@ impl ListenConfig {
             port,
             backlog: 1024,
             mptcp: true,
+            fast_open: None,
         }
     }
 
@@ -156,6 +182,9 @@ impl ListenConfig {
 
 impl Default for ConnectConfig {
     fn default() -> Self {
-        ConnectConfig { mptcp: true }
+        ConnectConfig {
+            mptcp: true,
+            fast_open: false,
+        }
     }
 }

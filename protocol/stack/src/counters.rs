@@ -66,6 +66,30 @@ counters! {
     TcpExtListenDrops,
     /// SYNs dropped because too many connections were half-open.
     TcpExtTCPReqQFullDrop,
+    /// SYNs answered by a cookie because too many connections were half-open.
+    TcpExtTCPReqQFullDoCookies,
+    /// SYN cookies sent.
+    TcpExtSyncookiesSent,
+    /// Connections made from a SYN cookie that came back.
+    TcpExtSyncookiesRecv,
+    /// Segments of no connection that brought no SYN cookie of ours, or an old one, while some were
+    /// out.
+    TcpExtSyncookiesFailed,
+    /// Connections opened by us whose SYN's payload was taken (Fast Open).
+    TcpExtTCPFastOpenActive,
+    /// Those where it was not.
+    TcpExtTCPFastOpenActiveFail,
+    /// Connections opened by peers whose SYN's payload was taken.
+    TcpExtTCPFastOpenPassive,
+    /// SYNs with a Fast Open cookie that is not ours, or too old.
+    TcpExtTCPFastOpenPassiveFail,
+    /// SYNs with a good cookie whose payload was not taken because too many such connections were
+    /// half-open.
+    TcpExtTCPFastOpenListenOverflow,
+    /// SYNs that asked for a Fast Open cookie.
+    TcpExtTCPFastOpenCookieReqd,
+    /// Fast Open not tried for a while because only a SYN without it was answered.
+    TcpExtTCPFastOpenBlackhole,
     /// SYNs dropped because memory or the number of connections was at its limit.
     TcpExtTCPBacklogDrop,
     /// Segments with payload dropped because memory was at its limit.

@@ -18,6 +18,8 @@ pub(crate) struct Slot {
     pub(crate) flow: Flow,
     pub(crate) opened: Instant,
     pub(crate) stage: Stage,
+    /// The listener that handed it over by Fast Open, until its handshake is complete.
+    pub(crate) early: Option<ListenerId>,
     pub(crate) closed: Option<CloseReason>,
     /// The application sends no more.
     pub(crate) shut_down: bool,

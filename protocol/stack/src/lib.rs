@@ -22,6 +22,7 @@ mod counters;
 mod demux;
 mod error;
 mod event;
+mod fast_open;
 mod flow;
 mod icmp;
 mod id;
@@ -36,12 +37,15 @@ mod ready;
 mod receive;
 mod slots;
 mod stack;
+mod syn_cookies;
 mod time_wait;
 mod token;
 mod transmit;
 mod wheel;
 
-pub use config::{Announcement, Config, ConnectConfig, Limits, ListenConfig, LocalAddrs};
+pub use config::{
+    Announcement, Config, ConnectConfig, Limits, ListenConfig, LocalAddrs, SynCookies,
+};
 pub use counters::{Counter, Counters};
 pub use error::{ConnectError, FlowError, JoinError, ListenError};
 pub use event::{CloseReason, Event, PathEvent, SubflowEnd};

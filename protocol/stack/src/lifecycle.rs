@@ -60,6 +60,7 @@ impl Stack {
             flow,
             opened: now,
             stage,
+            early: None,
             closed: None,
             shut_down: false,
             resting: false,
@@ -144,7 +145,12 @@ impl Stack {
         let Some(slot) = self.flows.get_mut(handle) else {
             return;
         };
+        if let Some(id) = slot.early.take() {
+            self.counters.inc(Counter::TcpPassiveOpens);
+            return self.no_longer_early(id);
+        }
         let Stage::HalfOpen(id) = slot.stage else {
+            self.learn_fast_open(now, handle);
             self.tell(handle, Event::Established(handle.into()));
             return;
         };
@@ -156,12 +162,42 @@ impl Stack {
             self.touched(now, handle);
             return;
         };
-        slot.stage = Stage::Queued(id);
         listener.half_open -= 1;
+        self.enqueue(handle, id);
+    }
+
+    /// A connection waits to be accepted.
+    fn enqueue(&mut self, handle: Handle, id: ListenerId) {
+        let Some(slot) = self.flows.get_mut(handle) else {
+            return;
+        };
+        let Some(listener) = self.listeners.get_mut(id) else {
+            return;
+        };
+        slot.stage = Stage::Queued(id);
         listener.queue.push_back(handle.into());
         if !listener.told {
             listener.told = true;
             self.events.push_back(Event::Accepted(id));
+        }
+    }
+
+    /// The payload of this connection's SYN is there: it is accepted before its handshake is
+    /// complete.
+    pub(crate) fn accept_early(&mut self, handle: Handle, id: ListenerId) {
+        if let Some(slot) = self.flows.get_mut(handle)
+            && let Some(listener) = self.listeners.get_mut(id)
+        {
+            slot.early = Some(id);
+            listener.early += 1;
+            listener.half_open -= 1;
+            self.enqueue(handle, id);
+        }
+    }
+
+    fn no_longer_early(&mut self, id: ListenerId) {
+        if let Some(listener) = self.listeners.get_mut(id) {
+            listener.early -= 1;
         }
     }
 
@@ -194,6 +230,11 @@ impl Stack {
             return;
         }
         slot.closed = Some(reason);
+        if let Some(id) = slot.early.take() {
+            self.counters.inc(Counter::TcpAttemptFails);
+            self.no_longer_early(id);
+            return self.tell(handle, Event::Closed(handle.into(), reason));
+        }
         if let Stage::HalfOpen(id) = slot.stage {
             slot.stage = Stage::Released;
             self.counters.inc(Counter::TcpAttemptFails);

@@ -12,6 +12,8 @@ pub(crate) struct Listener {
     pub(crate) config: ListenConfig,
     /// Handshakes begun by peers and not complete.
     pub(crate) half_open: usize,
+    /// Those handed over by Fast Open before their handshake is complete.
+    pub(crate) early: usize,
     /// Established, waiting for the application.
     pub(crate) queue: VecDeque<FlowId>,
     /// [`crate::Event::Accepted`] is queued already.
@@ -59,6 +61,7 @@ impl Listeners {
         let (index, generation) = self.slots.insert(Listener {
             config,
             half_open: 0,
+            early: 0,
             queue: VecDeque::new(),
             told: false,
         });

@@ -2,6 +2,7 @@
 
 use crate::counters::Counter;
 use crate::demux::{Target, Tuple, is_group};
+use crate::fast_open::Early;
 use crate::flow::{Flow, Plain, Stage};
 use crate::id::ListenerId;
 use crate::listener::Full;
@@ -63,7 +64,7 @@ impl Stack {
         }
     }
 
-    fn deliver(&mut self, now: Instant, target: Target, arrival: Arrival) {
+    pub(crate) fn deliver(&mut self, now: Instant, target: Target, arrival: Arrival) {
         let Some(handle) = self.flows.handle(target.index) else {
             return;
         };
@@ -108,8 +109,12 @@ impl Stack {
             && !flags.has(Flags::RST)
             && !flags.has(Flags::FIN);
         if opens {
-            self.receive_syn(now, arrival, least_iss);
-        } else {
+            return self.receive_syn(now, arrival, least_iss);
+        }
+        let mut arrival = Some(arrival);
+        if !self.receive_cookie(now, &mut arrival)
+            && let Some(arrival) = arrival
+        {
             self.refuse(now, &arrival);
         }
     }
@@ -127,13 +132,18 @@ impl Stack {
         let Some((id, listener)) = self.listeners.find(arrival.tuple.local) else {
             return self.refuse(now, &arrival);
         };
-        match listener.admit() {
+        let admitted = listener.admit();
+        let mptcp = listener.config.mptcp;
+        let half_open_full = admitted == Err(Full::HalfOpen);
+        if admitted != Err(Full::Queue) && self.wants_cookie(half_open_full) {
+            if half_open_full {
+                self.counters.inc(Counter::TcpExtTCPReqQFullDoCookies);
+            }
+            return self.send_cookie(now, &arrival);
+        }
+        match admitted {
             Ok(()) => {
-                let wish = if listener.config.mptcp {
-                    wish
-                } else {
-                    Wish::Plain
-                };
+                let wish = if mptcp { wish } else { Wish::Plain };
                 self.accept_syn(now, id, &arrival, &wish, least_iss);
             }
             // Dropped, not refused: the peer will try again when there may be room.
@@ -164,19 +174,38 @@ impl Stack {
             Wish::Capable(capable) => self.accept_capable(now, arrival, capable, least_iss),
             Wish::Plain | Wish::Join(_) => None,
         };
-        let flow = multipath.unwrap_or_else(|| self.accept_plain(now, arrival, least_iss));
+        let early = match multipath {
+            Some(_) => Early::No,
+            None => self.fast_open_of(now, id, arrival),
+        };
+        let flow = multipath.unwrap_or_else(|| self.accept_plain(now, arrival, least_iss, &early));
         if let Some(listener) = self.listeners.get_mut(id) {
             listener.half_open += 1;
         }
-        self.adopt(now, arrival.tuple, flow, Stage::HalfOpen(id), charge);
+        let handle = self.adopt(now, arrival.tuple, flow, Stage::HalfOpen(id), charge);
+        if matches!(early, Early::Take(_)) {
+            self.accept_early(handle, id);
+        }
     }
 
-    fn accept_plain(&self, now: Instant, arrival: &Arrival, least_iss: Option<Seq>) -> Flow {
+    fn accept_plain(
+        &self,
+        now: Instant,
+        arrival: &Arrival,
+        least_iss: Option<Seq>,
+        early: &Early,
+    ) -> Flow {
         let tuple = arrival.tuple;
         let iss = self.iss(now, &tuple, least_iss);
         let ts_offset = self.secrets.timestamp_offset(&tuple);
         let config = self.stream_config(&tuple);
-        let stream = Stream::accept(now, &config, &arrival.segment, iss, ts_offset);
+        let mut stream = Stream::accept(now, &config, &arrival.segment, iss, ts_offset);
+        if let Early::Grant(cookie) | Early::Take(Some(cookie)) = early {
+            stream.grant_fast_open(cookie.clone());
+        }
+        if let Early::Take(_) = early {
+            stream.take_syn_payload(now, &arrival.segment, arrival.payload.clone());
+        }
         Flow::Tcp(Box::new(Plain { stream, tuple }))
     }
 

@@ -5,6 +5,7 @@ use crate::counters::{Counter, Counters};
 use crate::demux::{Demux, Tuple};
 use crate::error::{ConnectError, FlowError, ListenError};
 use crate::event::{CloseReason, Event};
+use crate::fast_open::Cookies;
 use crate::flow::{Flow, Plain, Slot, Stage};
 use crate::id::{FlowId, ListenerId};
 use crate::info::FlowInfo;
@@ -13,6 +14,7 @@ use crate::ports::Ports;
 use crate::random::{Random, Secrets};
 use crate::ready::{Limiter, Ready};
 use crate::slots::Slots;
+use crate::syn_cookies::Baker;
 use crate::time_wait::TimeWait;
 use crate::token::Tokens;
 use crate::wheel::Wheel;
@@ -47,6 +49,8 @@ pub struct Stack {
     pub(crate) counters: Counters,
     pub(crate) random: Random,
     pub(crate) secrets: Secrets,
+    pub(crate) baker: Baker,
+    pub(crate) cookies: Cookies,
     pub(crate) ports: Ports,
     /// The last IPv4 identification.
     pub(crate) ident: u16,
@@ -88,6 +92,8 @@ impl Stack {
             secrets: Secrets::new(&mut random),
             ports: Ports::new(config.ephemeral.clone(), &mut random),
             ident: random.u32() as u16,
+            baker: Baker::new(&mut random),
+            cookies: Cookies::new(&mut random, now),
             random,
             config,
         }
@@ -147,7 +153,7 @@ impl Stack {
         } else {
             None
         };
-        let flow = multipath.unwrap_or_else(|| self.connect_plain(now, tuple));
+        let flow = multipath.unwrap_or_else(|| self.connect_plain(now, tuple, config.fast_open));
         self.counters.inc(Counter::TcpActiveOpens);
         Ok(self.adopt(now, tuple, flow, Stage::Owned, charge).into())
     }
@@ -317,10 +323,13 @@ impl Stack {
         true
     }
 
-    fn connect_plain(&self, now: Instant, tuple: Tuple) -> Flow {
+    fn connect_plain(&self, now: Instant, tuple: Tuple, fast_open: bool) -> Flow {
         let iss = self.secrets.iss(now, &tuple);
         let ts_offset = self.secrets.timestamp_offset(&tuple);
-        let stream = Stream::connect(now, &self.stream_config(&tuple), iss, ts_offset);
+        let mut stream = Stream::connect(now, &self.stream_config(&tuple), iss, ts_offset);
+        if fast_open {
+            self.offer_fast_open(now, &tuple, &mut stream);
+        }
         Flow::Tcp(Box::new(Plain { stream, tuple }))
     }
 

@@ -16,7 +16,7 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 
 /// Replies to strangers waiting to be sent; more are dropped.
-const MAX_REPLIES: usize = 1024;
+pub(crate) const MAX_REPLIES: usize = 1024;
 
 /// RFC 1122 §3.2.1.7's suggestion, today's usual value.
 const TTL: u8 = 64;

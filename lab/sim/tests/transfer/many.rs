@@ -101,7 +101,10 @@ fn a_connection_to_nobody_is_refused() {
             Instant(0),
             SocketAddr::new(addr(0, 1), 0),
             SocketAddr::new(addr(0, 2), PORT),
-            ConnectConfig { mptcp },
+            ConnectConfig {
+                mptcp,
+                ..ConnectConfig::default()
+            },
             Plan::default(),
         );
         assert!(connected.is_ok());

@@ -17,7 +17,10 @@ fn idle_connections_are_not_looked_at() {
     let (local, remote) = (addr("10.0.0.1:0"), addr("10.0.0.2:80"));
     let clients: Vec<_> = (0..MANY)
         .map(|_| {
-            let plain = ConnectConfig { mptcp: false };
+            let plain = ConnectConfig {
+                mptcp: false,
+                fast_open: false,
+            };
             pair.a.connect(pair.now, local, remote, plain).unwrap()
         })
         .collect();

@@ -2,7 +2,7 @@
 
 use crate::pair::*;
 use anabranch_stack::{
-    Config, ConnectConfig, ConnectError, Counter, Event, FlowId, Limits, ListenConfig,
+    Config, ConnectConfig, ConnectError, Counter, Event, FlowId, Limits, ListenConfig, SynCookies,
 };
 use anabranch_wire::Seq;
 use anabranch_wire::packet::Build;
@@ -11,7 +11,10 @@ use bytes::Bytes;
 use smallvec::smallvec;
 use std::time::Duration;
 
-const PLAIN: ConnectConfig = ConnectConfig { mptcp: false };
+const PLAIN: ConnectConfig = ConnectConfig {
+    mptcp: false,
+    fast_open: false,
+};
 
 fn limited(limits: Limits) -> Config {
     Config {
@@ -166,7 +169,11 @@ fn a_full_accept_queue_makes_peers_wait() {
 
 #[test]
 fn half_open_connections_are_bounded_and_end() {
-    let mut pair = Pair::new(Config::default(), Config::default());
+    let never = Config {
+        syn_cookies: SynCookies::Never,
+        ..Config::default()
+    };
+    let mut pair = Pair::new(Config::default(), never);
     pair.b
         .listen(ListenConfig {
             backlog: 4,

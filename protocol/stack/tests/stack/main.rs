@@ -1,6 +1,7 @@
 //! Two hosts, packet by packet, in virtual time; each file is one topic.
 
 mod determinism;
+mod fast_open;
 mod hostile;
 mod idle;
 mod joins;
@@ -8,5 +9,6 @@ mod limits;
 mod mptcp;
 mod pair;
 mod strangers;
+mod syn_cookies;
 mod tcp;
 mod time_wait;

@@ -208,7 +208,10 @@ impl Pair {
         mptcp: bool,
     ) -> (FlowId, FlowId) {
         let now = self.now;
-        let config = anabranch_stack::ConnectConfig { mptcp };
+        let config = anabranch_stack::ConnectConfig {
+            mptcp,
+            ..Default::default()
+        };
         let client = self
             .a
             .connect(now, local, remote, config)

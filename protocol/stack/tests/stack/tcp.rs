@@ -7,7 +7,10 @@ use anabranch_stack::{
 };
 use std::time::Duration;
 
-const PLAIN: ConnectConfig = ConnectConfig { mptcp: false };
+const PLAIN: ConnectConfig = ConnectConfig {
+    mptcp: false,
+    fast_open: false,
+};
 
 fn pair() -> Pair {
     Pair::new(

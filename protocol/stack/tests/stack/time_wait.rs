@@ -4,7 +4,10 @@ use crate::pair::*;
 use anabranch_stack::{Config, ConnectConfig, Counter, Event, FlowId, Limits};
 use std::time::Duration;
 
-const PLAIN: ConnectConfig = ConnectConfig { mptcp: false };
+const PLAIN: ConnectConfig = ConnectConfig {
+    mptcp: false,
+    fast_open: false,
+};
 
 /// A connection from a fixed port that A, then B closed: A is left in TIME-WAIT.
 fn past(pair: &mut Pair, local: &str) {

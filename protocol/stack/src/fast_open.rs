@@ -1,0 +1,257 @@
+//! Fast Open (RFC 7413): who gets a cookie, and where those that we were given are kept.
+
+use crate::counters::Counter;
+use crate::demux::Tuple;
+use crate::flow::Flow;
+use crate::id::ListenerId;
+use crate::lifecycle::Handle;
+use crate::random::{KeyedHash, Random, SeededMap};
+use crate::receive::Arrival;
+use crate::stack::Stack;
+use anabranch_tcp::fast_open::Outcome;
+use anabranch_tcp::{Instant, Stream};
+use anabranch_wire::tcp::{FastOpen, Options};
+use smallvec::SmallVec;
+use std::collections::VecDeque;
+use std::net::IpAddr;
+use std::time::Duration;
+
+/// A key makes cookies for so long, and recognises them for as long again.
+const KEY_LIFE: Duration = Duration::from_secs(24 * 3600);
+/// Servers whose cookies are kept; beyond, the first is forgotten.
+const MAX_SERVERS: usize = 1024;
+/// Where SYNs with the option seem to vanish, none is sent for this long, doubled each time.
+const AVOID: Duration = Duration::from_secs(3600);
+const AVOID_DOUBLINGS: u32 = 6;
+
+/// What a host needs for Fast Open in both roles.
+pub(crate) struct Cookies {
+    /// What makes cookies for our clients, and made them before.
+    current: KeyedHash,
+    previous: Option<KeyedHash>,
+    since: Instant,
+    /// What servers gave us.
+    servers: SeededMap<IpAddr, Server>,
+    order: VecDeque<IpAddr>,
+}
+
+/// What is known of a server.
+#[derive(Default)]
+struct Server {
+    cookie: Option<FastOpen>,
+    mss: u16,
+    /// Times in a row that only a SYN without the option was answered.
+    timeouts: u32,
+    avoid_until: Option<Instant>,
+}
+
+/// What a SYN's Fast Open option leads to.
+pub(crate) enum Early {
+    /// Nothing.
+    No,
+    /// The SYN+ACK gives a cookie.
+    Grant(FastOpen),
+    /// The SYN's payload is taken, and a newer cookie perhaps given.
+    Take(Option<FastOpen>),
+}
+
+impl Cookies {
+    pub(crate) fn new(random: &mut Random, now: Instant) -> Self {
+        Cookies {
+            current: random.hash(),
+            previous: None,
+            since: now,
+            servers: SeededMap::with_hasher(random.hash()),
+            order: VecDeque::new(),
+        }
+    }
+
+    /// A new key when the time has come.
+    fn rotate(&mut self, now: Instant, random: &mut Random) {
+        let age = now.since(self.since);
+        if age >= KEY_LIFE {
+            let old = std::mem::replace(&mut self.current, random.hash());
+            self.previous = (age < 2 * KEY_LIFE).then_some(old);
+            self.since = now;
+        }
+    }
+
+    fn server(&mut self, addr: IpAddr) -> &mut Server {
+        if !self.servers.contains_key(&addr) {
+            if self.order.len() >= MAX_SERVERS
+                && let Some(oldest) = self.order.pop_front()
+            {
+                self.servers.remove(&oldest);
+            }
+            self.order.push_back(addr);
+        }
+        self.servers.entry(addr).or_default()
+    }
+
+    /// What a SYN to `addr` carries, and the segment size of the server; `None`: no option.
+    fn offer(&self, now: Instant, addr: IpAddr) -> Option<(FastOpen, u16)> {
+        let Some(server) = self.servers.get(&addr) else {
+            return Some(Default::default());
+        };
+        if server.avoid_until.is_some_and(|until| now < until) {
+            return None;
+        }
+        Some((server.cookie.clone().unwrap_or_default(), server.mss))
+    }
+
+    fn learn(&mut self, now: Instant, addr: IpAddr, outcome: &Outcome) {
+        let server = self.server(addr);
+        if outcome.timed_out {
+            let times = server.timeouts.min(AVOID_DOUBLINGS);
+            server.timeouts += 1;
+            server.avoid_until = Some(now + AVOID * (1 << times));
+            return;
+        }
+        (server.timeouts, server.avoid_until) = (0, None);
+        if let Some(granted) = &outcome.granted {
+            server.cookie = Some(granted.clone());
+        }
+        server.mss = outcome.mss;
+    }
+}
+
+/// The cookie of a client, bound to both addresses (RFC 7413 §4.1.2).
+fn cookie(key: &KeyedHash, tuple: &Tuple, experimental: bool) -> FastOpen {
+    let hash = key.of((tuple.remote.ip(), tuple.local.ip()));
+    FastOpen {
+        cookie: SmallVec::from_slice(&hash.to_be_bytes()),
+        experimental,
+    }
+}
+
+impl Stack {
+    /// What comes of the Fast Open option of a SYN to a listener.
+    pub(crate) fn fast_open_of(
+        &mut self,
+        now: Instant,
+        id: ListenerId,
+        arrival: &Arrival,
+    ) -> Early {
+        let Some(listener) = self.listeners.get_mut(id) else {
+            return Early::No;
+        };
+        let (Some(limit), Options::Syn(options)) =
+            (listener.config.fast_open, &arrival.segment.options)
+        else {
+            return Early::No;
+        };
+        let Some(option) = &options.fast_open else {
+            return Early::No;
+        };
+        let full = listener.early >= limit;
+        self.cookies.rotate(now, &mut self.random);
+        let fresh = cookie(&self.cookies.current, &arrival.tuple, option.experimental);
+        if option.cookie.is_empty() {
+            self.counters.inc(Counter::TcpExtTCPFastOpenCookieReqd);
+            return Early::Grant(fresh);
+        }
+        let old = self.cookies.previous.as_ref();
+        let is_old = old.is_some_and(|key| {
+            cookie(key, &arrival.tuple, option.experimental).cookie == option.cookie
+        });
+        if option.cookie != fresh.cookie && !is_old {
+            self.counters.inc(Counter::TcpExtTCPFastOpenPassiveFail);
+            return Early::Grant(fresh);
+        }
+        let newer = is_old.then_some(fresh);
+        if arrival.segment.len == 0 {
+            return newer.map_or(Early::No, Early::Grant);
+        }
+        if full {
+            // Those that spoof addresses fill this queue, not the others (RFC 7413 §5.1).
+            self.counters.inc(Counter::TcpExtTCPFastOpenListenOverflow);
+            return Early::No;
+        }
+        self.counters.inc(Counter::TcpExtTCPFastOpenPassive);
+        Early::Take(newer)
+    }
+
+    /// Has a connection's SYN carry what there is for this server.
+    pub(crate) fn offer_fast_open(&self, now: Instant, tuple: &Tuple, stream: &mut Stream) {
+        if let Some((option, mss)) = self.cookies.offer(now, tuple.remote.ip()) {
+            stream.set_fast_open(option, mss);
+        }
+    }
+
+    /// A connection that we opened is established: what is to be learned for the next.
+    pub(crate) fn learn_fast_open(&mut self, now: Instant, handle: Handle) {
+        let Some(Flow::Tcp(plain)) = self.flows.get(handle).map(|slot| &slot.flow) else {
+            return;
+        };
+        let Some(outcome) = plain.stream.tcb().fast_open_outcome() else {
+            return;
+        };
+        if outcome.timed_out {
+            self.counters.inc(Counter::TcpExtTCPFastOpenBlackhole);
+        }
+        if outcome.sent > 0 {
+            self.counters.inc(if outcome.accepted > 0 {
+                Counter::TcpExtTCPFastOpenActive
+            } else {
+                Counter::TcpExtTCPFastOpenActiveFail
+            });
+        }
+        self.cookies.learn(now, plain.tuple.remote.ip(), outcome);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn learned(cookies: &mut Cookies, now: Instant, n: u32, timed_out: bool) -> IpAddr {
+        let addr = IpAddr::from(n.to_be_bytes());
+        let outcome = Outcome {
+            granted: Some(FastOpen {
+                cookie: SmallVec::from_slice(&[1; 8]),
+                experimental: false,
+            }),
+            mss: 1000,
+            timed_out,
+            ..Outcome::default()
+        };
+        cookies.learn(now, addr, &outcome);
+        addr
+    }
+
+    #[test]
+    fn so_many_servers_are_remembered_and_no_more() {
+        let now = Instant(0);
+        let mut cookies = Cookies::new(&mut Random::new([3; 32]), now);
+        for n in 0..5000 {
+            learned(&mut cookies, now, n, false);
+        }
+        assert_eq!(
+            (cookies.servers.len(), cookies.order.len()),
+            (MAX_SERVERS, MAX_SERVERS)
+        );
+        let last = IpAddr::from(4999u32.to_be_bytes());
+        assert_eq!(cookies.offer(now, last).unwrap().1, 1000);
+        assert!(
+            cookies
+                .offer(now, [0, 0, 0, 0].into())
+                .unwrap()
+                .0
+                .cookie
+                .is_empty()
+        );
+    }
+
+    #[test]
+    fn where_syns_vanish_none_is_tried_for_longer_each_time() {
+        let mut now = Instant(0);
+        let mut cookies = Cookies::new(&mut Random::new([3; 32]), now);
+        for hours in [1, 2, 4, 8, 16, 32, 64, 64] {
+            let addr = learned(&mut cookies, now, 1, true);
+            now = now + Duration::from_secs(hours * 3600 - 1);
+            assert!(cookies.offer(now, addr).is_none(), "{hours}");
+            now = now + Duration::from_secs(1);
+            assert!(cookies.offer(now, addr).is_some(), "{hours}");
+        }
+    }
+}
