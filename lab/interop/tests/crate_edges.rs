@@ -14,6 +14,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("drivers", &["wire"]),
     ("kernel", &[]),
     ("sockets", &["wire", "tcp", "mptcp", "stack", "drivers"]),
+    ("cabi", &[]),
     ("sim", &["wire", "tcp", "mptcp", "stack"]),
     (
         "interop",
@@ -21,6 +22,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "wire", "tcp", "mptcp", "stack", "drivers", "kernel", "sockets", "sim",
         ],
     ),
+    ("packetdrill", &["wire", "tcp", "mptcp", "stack", "cabi"]),
 ];
 
 /// The command and the benches may know everything.

@@ -19,7 +19,7 @@ use crate::time_wait::TimeWait;
 use crate::token::Tokens;
 use crate::wheel::Wheel;
 use anabranch_tcp::budget::Budget;
-use anabranch_tcp::{Instant, Stream, StreamConfig};
+use anabranch_tcp::{Instant, Stream, StreamConfig, Tcb};
 use anabranch_wire::frame::Transmit;
 use anabranch_wire::ip::{V4_LEN, V6_LEN};
 use anabranch_wire::tcp::HEADER_LEN;
@@ -97,6 +97,13 @@ impl Stack {
             random,
             config,
         }
+    }
+
+    /// Changes the settings of connections to come; those there are keep theirs. What was made at
+    /// the start stays: [`crate::Limits::memory`], `ephemeral`, `reply_rate`, and TIME-WAIT.
+    pub fn reconfigure(&mut self, change: impl FnOnce(&mut Config)) {
+        change(&mut self.config);
+        self.mptcp = Arc::new(mptcp_config(&self.config, &self.budget));
     }
 
     /// Accepts connections from now on.
@@ -263,6 +270,15 @@ impl Stack {
     /// What there is to know of a connection; `None` if it is gone.
     pub fn info(&self, id: FlowId) -> Option<FlowInfo> {
         self.flows.get(id.into()).map(|slot| slot.info(id))
+    }
+
+    /// The control block of a connection's initial subflow, or of a plain connection; `None` if
+    /// it is gone.
+    pub fn tcb(&self, id: FlowId) -> Option<&Tcb> {
+        match &self.flows.get(id.into())?.flow {
+            Flow::Tcp(plain) => Some(plain.stream.tcb()),
+            Flow::Mptcp(multi) => multi.connection.tcb(anabranch_mptcp::SubflowId(0)),
+        }
     }
 
     /// All connections, half-open and closing ones included, in no particular order.

@@ -338,14 +338,14 @@ impl Tcb {
     /// A segment with payload, or FIN, or both.
     fn data(&mut self, now: Instant, grant: &Grant, start: u64, end: u64, kind: Kind) -> Emit {
         let fin = end > self.snd.end;
+        let payload = (end - start - u64::from(fin)) as u32;
         let mut flags = Flags::ACK.with(self.ecn_report());
-        if end >= self.snd.end {
+        if end >= self.snd.end && payload > 0 {
             flags = flags.with(Flags::PSH);
         }
         if fin {
             flags = flags.with(Flags::FIN);
         }
-        let payload = (end - start - u64::from(fin)) as u32;
         // SACK only where it takes nothing from the payload.
         let spare = self
             .agreed

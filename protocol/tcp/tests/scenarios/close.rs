@@ -10,7 +10,7 @@ fn we_close_first_and_sit_out_time_wait() {
     t.shutdown();
     assert_eq!(
         (t.sent(), t.state()),
-        (vec!["FP. 1:1 ack 1".into()], State::FinWait1)
+        (vec!["F. 1:1 ack 1".into()], State::FinWait1)
     );
     t.inject(". 1:1 ack 2");
     assert_eq!(t.state(), State::FinWait2);
@@ -37,7 +37,7 @@ fn the_peer_closes_first() {
     assert_eq!(t.events(), [Event::Readable, Event::PeerFin]);
     t.write(100);
     t.shutdown();
-    assert_eq!(t.sent(), ["P. 1:101 ack 2", "FP. 101:101 ack 2"]);
+    assert_eq!(t.sent(), ["P. 1:101 ack 2", "F. 101:101 ack 2"]);
     assert_eq!(t.state(), State::LastAck);
     t.inject(". 2:2 ack 102");
     assert_eq!(
@@ -52,7 +52,7 @@ fn both_close_at_once() {
     t.shutdown();
     t.inject("F. 1:1 ack 1");
     assert_eq!(t.state(), State::Closing);
-    assert_eq!(t.sent(), ["FP. 1:1 ack 1", ". 2:2 ack 2"]);
+    assert_eq!(t.sent(), ["F. 1:1 ack 1", ". 2:2 ack 2"]);
     t.inject(". 2:2 ack 2");
     assert_eq!(t.state(), State::TimeWait);
     assert_eq!(t.events(), [Event::Readable, Event::PeerFin, Event::Closed]);
@@ -113,7 +113,7 @@ fn a_lost_fin_is_sent_again() {
     t.shutdown();
     t.sent();
     assert_eq!(t.wait_for_segment(), ms(300));
-    assert_eq!(t.sent(), ["FP. 1:1 ack 1"]);
+    assert_eq!(t.sent(), ["F. 1:1 ack 1"]);
 }
 
 #[test]

@@ -113,7 +113,7 @@ fn only_new_payload_may_be_marked() {
     );
     t.inject(". 101:101 ack 2001");
     t.shutdown();
-    assert_eq!(t.sent(), ["FP. 2001:2001 ack 101"], "no FIN");
+    assert_eq!(t.sent(), ["F. 2001:2001 ack 101"], "no FIN");
 }
 
 #[test]

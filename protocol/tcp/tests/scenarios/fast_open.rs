@@ -175,7 +175,7 @@ fn the_answer_may_end_before_the_handshake_does() {
     let mut t = Script::accepting_fast(&plain(), "S 0:300 mss 1000 sackok fo=01020304");
     t.write(500);
     t.shutdown();
-    assert_eq!(t.sent()[1..], ["P. 1:501 ack 301", "FP. 501:501 ack 301"]);
+    assert_eq!(t.sent()[1..], ["P. 1:501 ack 301", "F. 501:501 ack 301"]);
     t.inject("F. 301:301 ack 502");
     assert_eq!(
         (t.state(), t.sent()),

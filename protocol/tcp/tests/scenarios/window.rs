@@ -166,5 +166,5 @@ fn a_fin_right_after_a_full_window_is_taken() {
     t.inject(". 1:1 ack 1 win 1000");
     t.write(1000);
     t.shutdown();
-    assert_eq!(t.sent(), ["P. 1:1001 ack 1", "FP. 1001:1001 ack 1"]);
+    assert_eq!(t.sent(), ["P. 1:1001 ack 1", "F. 1001:1001 ack 1"]);
 }

@@ -1,0 +1,289 @@
+//! Socket options.
+
+use crate::socket::Role;
+use crate::sysctl::{self, Sysctl};
+use crate::world::World;
+use anabranch_cabi::{Errno, Result};
+use anabranch_stack::Config;
+use anabranch_tcp::config::Keepalive;
+use libc::{
+    IPPROTO_IP, IPPROTO_IPV6, IPPROTO_TCP, SO_ERROR, SO_KEEPALIVE, SO_LINGER, SO_RCVBUF, SO_SNDBUF,
+    SO_TYPE, SO_ZEROCOPY, SOL_SOCKET, TCP_CONGESTION, TCP_CORK, TCP_FASTOPEN, TCP_FASTOPEN_CONNECT,
+    TCP_INFO, TCP_KEEPCNT, TCP_KEEPIDLE, TCP_KEEPINTVL, TCP_LINGER2, TCP_MAXSEG, TCP_NODELAY,
+    TCP_QUICKACK, TCP_SYNCNT, TCP_USER_TIMEOUT,
+};
+use std::os::fd::RawFd;
+use std::time::Duration;
+
+const SO_TIMESTAMPING: i32 = 37;
+const SO_TIMESTAMPING_NEW: i32 = 65;
+const SO_MEMINFO: i32 = 55;
+const TCP_NOTSENT_LOWAT: i32 = 25;
+const TCP_CC_INFO: i32 = 26;
+const TCP_FASTOPEN_KEY: i32 = 33;
+const TCP_INQ: i32 = 36;
+
+/// What is set on a socket; of a connection, from when it is opened.
+#[derive(Clone, Debug)]
+pub(crate) struct Options {
+    pub(crate) nodelay: bool,
+    pub(crate) cork: bool,
+    /// Bytes the application may have queued; set, or as the namespace has it.
+    pub(crate) send_buffer: u32,
+    pub(crate) recv_buffer: Option<u32>,
+    pub(crate) max_segment: Option<u16>,
+    pub(crate) keepalive: Option<Keepalive>,
+    pub(crate) keep: Keepalive,
+    pub(crate) linger: Option<Duration>,
+    pub(crate) syn_retries: Option<u8>,
+    pub(crate) user_timeout: u32,
+    pub(crate) notsent_lowat: Option<u32>,
+    pub(crate) congestion: Option<String>,
+    pub(crate) zero_copy: bool,
+    pub(crate) timestamping: u32,
+    /// Position from which `SOF_TIMESTAMPING_OPT_ID` counts.
+    pub(crate) stamp_base: u64,
+    pub(crate) inq: bool,
+    /// Queue length of TCP Fast Open for listeners; 0 off.
+    pub(crate) fast_open: i32,
+    pub(crate) fast_open_connect: bool,
+    pub(crate) fast_open_key: Vec<u8>,
+}
+
+impl Options {
+    pub(crate) fn new(sysctl: &Sysctl) -> Options {
+        Options {
+            nodelay: false,
+            cork: false,
+            send_buffer: sysctl.wmem[1],
+            recv_buffer: None,
+            max_segment: None,
+            keepalive: None,
+            keep: sysctl::keepalive(),
+            linger: None,
+            syn_retries: None,
+            user_timeout: 0,
+            notsent_lowat: None,
+            congestion: None,
+            zero_copy: false,
+            timestamping: 0,
+            stamp_base: 0,
+            inq: false,
+            fast_open: 0,
+            fast_open_connect: false,
+            fast_open_key: Vec::new(),
+        }
+    }
+
+    /// Carries them over into the settings of a connection to be opened.
+    pub(crate) fn apply(&self, config: &mut Config) {
+        config.limits.send_buffer = self.send_buffer as usize;
+        if let Some(buffer) = self.recv_buffer {
+            config.limits.recv_buffer = buffer as usize;
+        }
+        let tcp = &mut config.tcp;
+        tcp.nagle = !self.nodelay;
+        tcp.keepalive = self.keepalive;
+        if let Some(name) = &self.congestion {
+            tcp.congestion.algorithm = sysctl::algorithm(name);
+        }
+        if let Some(retries) = self.syn_retries {
+            tcp.retransmit.syn_retries = retries;
+        }
+    }
+}
+
+fn int(value: &[u8]) -> Result<i32> {
+    let bytes = value.first_chunk().ok_or(Errno(libc::EINVAL))?;
+    Ok(i32::from_ne_bytes(*bytes))
+}
+
+fn seconds(value: i32, most: i32) -> Result<Duration> {
+    if !(1..=most).contains(&value) {
+        return Err(Errno(libc::EINVAL));
+    }
+    Ok(Duration::from_secs(value.unsigned_abs().into()))
+}
+
+impl World {
+    pub(crate) fn set_option(
+        &mut self,
+        fd: RawFd,
+        level: i32,
+        name: i32,
+        value: &[u8],
+    ) -> Result<()> {
+        match level {
+            SOL_SOCKET => self.set_socket_option(fd, name, value),
+            IPPROTO_TCP => self.set_tcp_option(fd, name, value),
+            // Type of service, hop limit, path MTU discovery: of no consequence here.
+            IPPROTO_IP | IPPROTO_IPV6 => self.socket(fd).map(drop),
+            _ => Err(Errno(libc::ENOPROTOOPT)),
+        }
+    }
+
+    fn set_socket_option(&mut self, fd: RawFd, name: i32, value: &[u8]) -> Result<()> {
+        let position = self.written(fd);
+        let options = &mut self.socket(fd)?.options;
+        match name {
+            // Linux doubles what is asked for, for its own overhead, which we do not count.
+            SO_SNDBUF => options.send_buffer = int(value)?.clamp(2304, 1 << 30) as u32,
+            SO_RCVBUF => options.recv_buffer = Some(int(value)?.clamp(1152, 1 << 30) as u32),
+            SO_KEEPALIVE => options.keepalive = (int(value)? != 0).then_some(options.keep),
+            SO_LINGER => {
+                let on = int(value)? != 0;
+                let time = int(value.get(4..).unwrap_or(&[]))?;
+                let time = Duration::from_secs(time.unsigned_abs().into());
+                options.linger = on.then_some(time);
+            }
+            SO_ZEROCOPY => options.zero_copy = int(value)? != 0,
+            SO_TIMESTAMPING | SO_TIMESTAMPING_NEW => {
+                let bits = int(value)? as u32;
+                if bits & crate::errors::OPT_ID & !options.timestamping != 0 {
+                    options.stamp_base = position;
+                }
+                options.timestamping = bits;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn set_tcp_option(&mut self, fd: RawFd, name: i32, value: &[u8]) -> Result<()> {
+        let socket = self.socket(fd)?;
+        let fresh = matches!(socket.role, Role::Fresh);
+        let options = &mut socket.options;
+        match name {
+            TCP_NODELAY => options.nodelay = int(value)? != 0,
+            TCP_CORK => options.cork = int(value)? != 0,
+            TCP_MAXSEG => {
+                let mss = int(value)?;
+                if !(88..=32_767).contains(&mss) {
+                    return Err(Errno(libc::EINVAL));
+                }
+                options.max_segment = Some(mss as u16);
+            }
+            TCP_KEEPIDLE => options.keep.time = seconds(int(value)?, 32_767)?,
+            TCP_KEEPINTVL => options.keep.interval = seconds(int(value)?, 32_767)?,
+            TCP_KEEPCNT => options.keep.probes = int(value)?.clamp(1, 127) as u8,
+            TCP_SYNCNT => options.syn_retries = Some(int(value)?.clamp(1, 127) as u8),
+            TCP_USER_TIMEOUT => options.user_timeout = int(value)? as u32,
+            TCP_NOTSENT_LOWAT => options.notsent_lowat = Some(int(value)? as u32),
+            TCP_CONGESTION => {
+                options.congestion = Some(String::from_utf8_lossy(value).into_owned());
+            }
+            TCP_INQ => options.inq = int(value)? != 0,
+            TCP_FASTOPEN => options.fast_open = int(value)?,
+            TCP_FASTOPEN_CONNECT if fresh => options.fast_open_connect = int(value)? != 0,
+            TCP_FASTOPEN_CONNECT => return Err(Errno(libc::EINVAL)),
+            TCP_FASTOPEN_KEY => match value.len() {
+                16 | 32 => options.fast_open_key = value.to_vec(),
+                _ => return Err(Errno(libc::EINVAL)),
+            },
+            TCP_QUICKACK | TCP_LINGER2 => {}
+            _ => return Err(Errno(libc::ENOPROTOOPT)),
+        }
+        if options.keepalive.is_some() {
+            options.keepalive = Some(options.keep);
+        }
+        self.apply_options(fd, name)
+    }
+
+    /// Carries an option over to the connection there is.
+    fn apply_options(&mut self, fd: RawFd, _name: i32) -> Result<()> {
+        self.socket(fd).map(drop)
+    }
+
+    pub(crate) fn get_option(
+        &mut self,
+        fd: RawFd,
+        level: i32,
+        name: i32,
+        room: usize,
+    ) -> Result<Vec<u8>> {
+        match (level, name) {
+            (SOL_SOCKET, SO_MEMINFO) => {
+                self.socket(fd)?;
+                return Ok(vec![0; 36]);
+            }
+            (IPPROTO_TCP, TCP_INFO) => return self.tcp_info(fd),
+            (IPPROTO_TCP, TCP_CC_INFO) => {
+                self.socket(fd)?;
+                return Ok(Vec::new());
+            }
+            (IPPROTO_TCP, TCP_FASTOPEN_KEY) => {
+                return Ok(self.socket(fd)?.options.fast_open_key.clone());
+            }
+            (IPPROTO_TCP, TCP_CONGESTION) => {
+                let otherwise = self.sysctl.congestion.clone();
+                let mut name = self
+                    .socket(fd)?
+                    .options
+                    .congestion
+                    .clone()
+                    .unwrap_or(otherwise)
+                    .into_bytes();
+                name.resize(room.min(16), 0);
+                return Ok(name);
+            }
+            _ => {}
+        }
+        let value = match level {
+            SOL_SOCKET => self.get_socket_option(fd, name)?,
+            IPPROTO_TCP => self.get_tcp_option(fd, name)?,
+            IPPROTO_IP | IPPROTO_IPV6 => 0,
+            _ => return Err(Errno(libc::ENOPROTOOPT)),
+        };
+        Ok(value.to_ne_bytes().to_vec())
+    }
+
+    fn get_socket_option(&mut self, fd: RawFd, name: i32) -> Result<i32> {
+        let rmem = self.sysctl.rmem[1];
+        let socket = self.socket(fd)?;
+        let options = &socket.options;
+        Ok(match name {
+            SO_ERROR => socket.error.take().map_or(0, |Errno(number)| number),
+            SO_TYPE => libc::SOCK_STREAM,
+            SO_SNDBUF => 2 * options.send_buffer as i32,
+            SO_RCVBUF => 2 * options.recv_buffer.unwrap_or(rmem / 2) as i32,
+            SO_KEEPALIVE => options.keepalive.is_some().into(),
+            SO_ZEROCOPY => options.zero_copy.into(),
+            SO_TIMESTAMPING | SO_TIMESTAMPING_NEW => options.timestamping as i32,
+            _ => 0,
+        })
+    }
+
+    fn get_tcp_option(&mut self, fd: RawFd, name: i32) -> Result<i32> {
+        let lowat = self.sysctl.notsent_lowat;
+        let mss = self.segment_size(fd)?;
+        let options = &self.socket(fd)?.options;
+        Ok(match name {
+            TCP_NODELAY => options.nodelay.into(),
+            TCP_CORK => options.cork.into(),
+            TCP_MAXSEG => mss,
+            TCP_KEEPIDLE => options.keep.time.as_secs() as i32,
+            TCP_KEEPINTVL => options.keep.interval.as_secs() as i32,
+            TCP_KEEPCNT => options.keep.probes.into(),
+            TCP_SYNCNT => options.syn_retries.unwrap_or(6).into(),
+            TCP_USER_TIMEOUT => options.user_timeout as i32,
+            TCP_NOTSENT_LOWAT => options.notsent_lowat.unwrap_or(lowat) as i32,
+            TCP_INQ => options.inq.into(),
+            TCP_FASTOPEN => options.fast_open,
+            TCP_FASTOPEN_CONNECT => options.fast_open_connect.into(),
+            TCP_QUICKACK | TCP_LINGER2 => 0,
+            _ => return Err(Errno(libc::ENOPROTOOPT)),
+        })
+    }
+
+    /// Payload of a full-sized segment; before there is a connection, what is set or 536.
+    fn segment_size(&mut self, fd: RawFd) -> Result<i32> {
+        let socket = self.socket(fd)?;
+        let set = socket.options.max_segment;
+        let tcb = socket.flow().and_then(|flow| self.stack.tcb(flow));
+        Ok(match (tcb, set) {
+            (Some(tcb), _) => tcb.mss() as i32,
+            (None, Some(mss)) => mss.into(),
+            (None, None) => 536,
+        })
+    }
+}

@@ -1,0 +1,103 @@
+//! What scripts set in `/proc/sys/net/ipv4` of their namespace, and what it means to the stack.
+
+use anabranch_stack::Config;
+use anabranch_tcp::config::{Congestion, Keepalive, Retransmit};
+use anabranch_tcp::congestion::Algorithm;
+use std::fs;
+use std::time::Duration;
+
+/// Settings of the namespace, as they are now.
+#[derive(Clone, Debug)]
+pub(crate) struct Sysctl {
+    /// Receive buffer: least, at first, most.
+    pub(crate) rmem: [u32; 3],
+    /// Send buffer: the same.
+    pub(crate) wmem: [u32; 3],
+    /// Name of the congestion control.
+    pub(crate) congestion: String,
+    /// `tcp_notsent_lowat`.
+    pub(crate) notsent_lowat: u32,
+}
+
+fn text(name: &str) -> Option<String> {
+    fs::read_to_string(format!("/proc/sys/net/ipv4/{name}")).ok()
+}
+
+fn number(name: &str, otherwise: u32) -> u32 {
+    text(name)
+        .and_then(|text| text.trim().parse().ok())
+        .unwrap_or(otherwise)
+}
+
+fn flag(name: &str) -> bool {
+    number(name, 1) != 0
+}
+
+fn seconds(name: &str, otherwise: u32) -> Duration {
+    Duration::from_secs(number(name, otherwise).into())
+}
+
+fn three(name: &str, otherwise: [u32; 3]) -> [u32; 3] {
+    let Some(text) = text(name) else {
+        return otherwise;
+    };
+    let mut found = otherwise;
+    for (place, word) in found.iter_mut().zip(text.split_whitespace()) {
+        *place = word.parse().unwrap_or(*place);
+    }
+    found
+}
+
+impl Sysctl {
+    /// Reads them; what is not there is as Linux has it.
+    pub(crate) fn read() -> Sysctl {
+        let congestion = text("tcp_congestion_control").unwrap_or_default();
+        Sysctl {
+            rmem: three("tcp_rmem", [4096, 131_072, 6 << 20]),
+            wmem: three("tcp_wmem", [4096, 16_384, 4 << 20]),
+            congestion: congestion.trim().to_string(),
+            notsent_lowat: number("tcp_notsent_lowat", u32::MAX),
+        }
+    }
+
+    /// Carries them, and Linux's own constants, over into the settings of a stack.
+    pub(crate) fn apply(&self, config: &mut Config) {
+        config.limits.recv_buffer = self.rmem[2] as usize;
+        config.time_wait = Duration::from_secs(60);
+        let tcp = &mut config.tcp;
+        tcp.window_scaling = flag("tcp_window_scaling");
+        tcp.sack = flag("tcp_sack");
+        tcp.timestamps = flag("tcp_timestamps");
+        tcp.fin_wait_2 = seconds("tcp_fin_timeout", 60);
+        tcp.delayed_ack = Duration::from_millis(40);
+        tcp.congestion = Congestion {
+            algorithm: algorithm(&self.congestion),
+            idle_restart: flag("tcp_slow_start_after_idle"),
+            ..tcp.congestion
+        };
+        tcp.retransmit = Retransmit {
+            syn_retries: number("tcp_syn_retries", 6) as u8,
+            synack_retries: number("tcp_synack_retries", 5) as u8,
+            data_retries: number("tcp_retries2", 15) as u8,
+            tail_loss_probe: number("tcp_early_retrans", 3) >= 3,
+            ..tcp.retransmit
+        };
+    }
+}
+
+/// Keepalive as the namespace has it.
+pub(crate) fn keepalive() -> Keepalive {
+    Keepalive {
+        time: seconds("tcp_keepalive_time", 7200),
+        interval: seconds("tcp_keepalive_intvl", 75),
+        probes: number("tcp_keepalive_probes", 9) as u8,
+    }
+}
+
+/// The controller of this name; CUBIC where we have none.
+pub(crate) fn algorithm(name: &str) -> Algorithm {
+    match name {
+        "reno" => Algorithm::NewReno,
+        _ => Algorithm::Cubic,
+    }
+}

@@ -1,0 +1,248 @@
+//! The stack, its sockets and its time.
+
+use crate::output;
+use crate::socket::{Entry, Role, Socket, Stage, error_of};
+use crate::sysctl::Sysctl;
+use anabranch_cabi::{Errno, Result};
+use anabranch_stack::{CloseReason, Config, Event, FlowId, ListenerId, Stack};
+use anabranch_tcp::Instant;
+use anabranch_wire::frame::Frame;
+use bytes::Bytes;
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::net::IpAddr;
+use std::os::fd::RawFd;
+use std::time::Duration;
+
+/// Time does not go by further than this without anything to happen.
+const LONGEST_WAIT: Duration = Duration::from_secs(4000);
+
+pub(crate) struct World {
+    pub(crate) now: Instant,
+    /// When a blocked call gives up.
+    pub(crate) alarm: Option<Instant>,
+    pub(crate) stack: Stack,
+    pub(crate) entries: BTreeMap<RawFd, Entry>,
+    pub(crate) flows: HashMap<FlowId, RawFd>,
+    pub(crate) listeners: HashMap<ListenerId, RawFd>,
+    /// Packets that left, and when.
+    pub(crate) sent: VecDeque<(Instant, Vec<u8>)>,
+    /// Our addresses, for connections that name none.
+    pub(crate) addresses: Vec<IpAddr>,
+    pub(crate) sysctl: Sysctl,
+}
+
+impl World {
+    pub(crate) fn new(now: Instant, addresses: Vec<IpAddr>) -> World {
+        let sysctl = Sysctl::read();
+        let mut config = Config {
+            gso_max: output::GSO_MAX,
+            reply_rate: u32::MAX,
+            ..Config::default()
+        };
+        sysctl.apply(&mut config);
+        let mut seed = [0; 32];
+        seed[..8].copy_from_slice(&now.0.to_le_bytes());
+        World {
+            now,
+            alarm: None,
+            stack: Stack::new(config, seed, now),
+            entries: BTreeMap::new(),
+            flows: HashMap::new(),
+            listeners: HashMap::new(),
+            sent: VecDeque::new(),
+            addresses,
+            sysctl,
+        }
+    }
+
+    /// Carries the namespace's settings over, as they are now.
+    pub(crate) fn read_sysctl(&mut self) {
+        self.sysctl = Sysctl::read();
+        let sysctl = &self.sysctl;
+        self.stack.reconfigure(|config| sysctl.apply(config));
+    }
+
+    pub(crate) fn socket(&mut self, fd: RawFd) -> Result<&mut Socket> {
+        match self.entries.get_mut(&fd) {
+            Some(Entry::Socket(socket)) => Ok(socket),
+            Some(Entry::Epoll(_)) => Err(Errno(libc::ENOTSOCK)),
+            None => Err(Errno(libc::EBADF)),
+        }
+    }
+
+    pub(crate) fn insert(&mut self, socket: Socket) -> RawFd {
+        let fd = socket.descriptor.raw();
+        match &socket.role {
+            Role::Connection(connection) => {
+                self.flows.insert(connection.flow, fd);
+            }
+            Role::Listener { id, .. } => {
+                self.listeners.insert(*id, fd);
+            }
+            Role::Fresh => {}
+        }
+        self.entries.insert(fd, Entry::Socket(Box::new(socket)));
+        fd
+    }
+
+    pub(crate) fn receive(&mut self, packet: &[u8]) {
+        let frame = Frame::packet(Bytes::copy_from_slice(packet));
+        self.stack.receive(self.now, frame);
+        self.settle();
+    }
+
+    /// When something will happen by itself.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.stack.deadline().into_iter().chain(self.alarm).min()
+    }
+
+    /// Moves time on to `to`, or to what happens before it; whether `to` was reached.
+    pub(crate) fn step(&mut self, to: Instant) -> bool {
+        match self.deadline() {
+            Some(next) if next <= to => {
+                self.now = self.now.max(next);
+                self.stack.on_deadline(self.now);
+                self.settle();
+                false
+            }
+            _ => {
+                self.now = self.now.max(to);
+                true
+            }
+        }
+    }
+
+    /// Moves time on to what happens next, or to `limit`; false if nothing will happen.
+    pub(crate) fn skip(&mut self, limit: Option<Instant>) -> bool {
+        let farthest = self.now + LONGEST_WAIT;
+        match self.deadline().into_iter().chain(limit).min() {
+            Some(next) if next <= farthest => {
+                self.step(next);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// To be called after anything that happened to the stack: takes what it has to send and to
+    /// tell.
+    pub(crate) fn settle(&mut self) {
+        loop {
+            while let Some(transmit) = self.stack.poll_transmit(self.now) {
+                self.sent.push_back((self.now, output::packet(transmit)));
+            }
+            let Some(event) = self.stack.poll_event() else {
+                break;
+            };
+            self.hear(event);
+        }
+        self.note_acked();
+        self.note_space();
+        self.wake_epolls();
+    }
+
+    fn hear(&mut self, event: Event) {
+        match event {
+            Event::Accepted(listener) => self.hear_accepted(listener),
+            Event::Established(flow) => {
+                self.with_flow(flow, |socket, _| {
+                    if let Some(connection) = socket.connection_mut() {
+                        connection.stage = Stage::Open;
+                    }
+                });
+                self.wake(flow, libc::EPOLLOUT);
+            }
+            Event::Readable(flow) => self.wake(flow, libc::EPOLLIN | libc::EPOLLRDNORM),
+            Event::Writable(flow) => self.wake(flow, libc::EPOLLOUT),
+            Event::PeerFin(flow) => {
+                self.with_flow(flow, |socket, _| {
+                    if let Some(connection) = socket.connection_mut() {
+                        connection.peer_fin = true;
+                    }
+                });
+                self.wake(flow, libc::EPOLLIN | libc::EPOLLRDHUP | libc::EPOLLHUP);
+            }
+            Event::Closed(flow, reason) => self.hear_closed(flow, reason),
+            Event::Path(..) => {}
+        }
+    }
+
+    fn hear_accepted(&mut self, listener: ListenerId) {
+        let mut flows = Vec::new();
+        while let Some(flow) = self.stack.accept(listener) {
+            flows.push(flow);
+        }
+        let fd = self.listeners.get(&listener).copied();
+        if let Some(Ok(socket)) = fd.map(|fd| self.socket(fd)) {
+            if let Role::Listener { queue, .. } = &mut socket.role {
+                queue.extend(flows);
+            }
+            socket.woken |= libc::EPOLLIN as u32;
+        }
+    }
+
+    fn hear_closed(&mut self, flow: FlowId, reason: CloseReason) {
+        self.with_flow(flow, |socket, _| {
+            if let Some(connection) = socket.connection_mut() {
+                connection.stage = Stage::Ended(reason);
+                connection.peer_fin |= reason == CloseReason::Finished;
+            }
+            socket.error = error_of(reason).or(socket.error);
+        });
+        let all = libc::EPOLLIN | libc::EPOLLOUT | libc::EPOLLERR | libc::EPOLLHUP;
+        self.wake(flow, all | libc::EPOLLRDHUP);
+    }
+
+    fn with_flow(&mut self, flow: FlowId, act: impl FnOnce(&mut Socket, Instant)) {
+        let now = self.now;
+        let fd = self.flows.get(&flow).copied();
+        if let Some(Ok(socket)) = fd.map(|fd| self.socket(fd)) {
+            act(socket, now);
+        }
+    }
+
+    fn wake(&mut self, flow: FlowId, events: i32) {
+        self.with_flow(flow, |socket, _| socket.woken |= events as u32);
+    }
+
+    /// Tells who waits for room to write once there is some.
+    fn note_space(&mut self) {
+        let waiting: Vec<RawFd> = self
+            .sockets()
+            .filter_map(|(fd, socket)| socket.no_space.then_some(fd))
+            .collect();
+        for fd in waiting {
+            if self.is_writable(fd)
+                && let Ok(socket) = self.socket(fd)
+            {
+                socket.no_space = false;
+                socket.woken |= libc::EPOLLOUT as u32;
+            }
+        }
+    }
+
+    /// Tells the error queues what was acknowledged.
+    fn note_acked(&mut self) {
+        let now = self.now;
+        let waiting: Vec<(RawFd, FlowId)> = self
+            .sockets()
+            .filter(|(_, socket)| socket.errors.is_waiting())
+            .filter_map(|(fd, socket)| Some((fd, socket.flow()?)))
+            .collect();
+        for (fd, flow) in waiting {
+            let progress = self.progress(flow);
+            if let Ok(socket) = self.socket(fd)
+                && socket.errors.on_progress(now, progress)
+            {
+                socket.woken |= libc::EPOLLERR as u32;
+            }
+        }
+    }
+
+    pub(crate) fn sockets(&self) -> impl Iterator<Item = (RawFd, &Socket)> {
+        self.entries.iter().filter_map(|(fd, entry)| match entry {
+            Entry::Socket(socket) => Some((*fd, &**socket)),
+            Entry::Epoll(_) => None,
+        })
+    }
+}
