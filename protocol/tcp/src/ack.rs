@@ -228,13 +228,13 @@ impl Tcb {
 
     /// Tell the controller what an acknowledgement delivered and lost.
     fn tell(&mut self, now: Instant, news: &News, newly_lost: u64) {
-        self.tell_losses();
         if news.delivered == 0 && newly_lost == 0 {
             return;
         }
         let min_rtt = self.rtt.min().unwrap_or_default();
         let sampler = &mut self.control.sampler;
         let sample = sampler.on_delivered(now, news.delivered, news.newest, min_rtt);
+        self.tell_losses();
         let ack = self.ack_of(now, news.delivered, news.last_sent);
         self.tell_sample(&ack, sample, newly_lost);
     }

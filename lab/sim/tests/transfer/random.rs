@@ -118,7 +118,8 @@ fn config(rng: &mut Rng) -> Config {
     config.tcp.sack = !rng.chance(0.1);
     config.tcp.timestamps = !rng.chance(0.2);
     config.tcp.nagle = !rng.chance(0.5);
-    config.tcp.congestion.algorithm = rng.pick(&[Algorithm::Cubic, Algorithm::NewReno]);
+    config.tcp.congestion.algorithm =
+        rng.pick(&[Algorithm::Cubic, Algorithm::NewReno, Algorithm::Bbr]);
     config
 }
 

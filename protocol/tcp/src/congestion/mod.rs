@@ -1,13 +1,16 @@
 //! Congestion control behind one small trait.
 
+mod bbr;
 mod cubic;
 mod hystart;
 mod newreno;
 
 use crate::Instant;
+use bbr::Bbr;
 use cubic::Cubic;
 use newreno::NewReno;
 use std::fmt;
+use std::str::FromStr;
 use std::time::Duration;
 
 /// Which controller a connection uses.
@@ -18,6 +21,8 @@ pub enum Algorithm {
     Cubic,
     /// NewReno (RFC 5681).
     NewReno,
+    /// BBR version 3 (draft-ietf-ccwg-bbr). It wants selective acknowledgements.
+    Bbr,
     /// Another, made at the start of each connection.
     Custom(fn(Init) -> Box<dyn Controller>),
 }
@@ -28,7 +33,49 @@ impl Algorithm {
         match self {
             Algorithm::Cubic => Box::new(Cubic::new(init)),
             Algorithm::NewReno => Box::new(NewReno::new(init)),
+            Algorithm::Bbr => Box::new(Bbr::new(init)),
             Algorithm::Custom(make) => make(init),
+        }
+    }
+}
+
+/// As Linux names them, where it has them.
+impl fmt::Display for Algorithm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Algorithm::Cubic => "cubic",
+            Algorithm::NewReno => "reno",
+            Algorithm::Bbr => "bbr",
+            Algorithm::Custom(_) => "custom",
+        })
+    }
+}
+
+/// A name that is no algorithm's.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct UnknownAlgorithm(String);
+
+impl fmt::Display for UnknownAlgorithm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "no congestion control named {:?}: cubic, reno or bbr",
+            self.0
+        )
+    }
+}
+
+impl std::error::Error for UnknownAlgorithm {}
+
+impl FromStr for Algorithm {
+    type Err = UnknownAlgorithm;
+
+    fn from_str(name: &str) -> Result<Algorithm, UnknownAlgorithm> {
+        match name {
+            "cubic" => Ok(Algorithm::Cubic),
+            "reno" | "newreno" => Ok(Algorithm::NewReno),
+            "bbr" => Ok(Algorithm::Bbr),
+            _ => Err(UnknownAlgorithm(name.to_owned())),
         }
     }
 }
@@ -189,6 +236,15 @@ mod tests {
             srtt: None,
             seed: 1,
         }
+    }
+
+    #[test]
+    fn algorithms_are_known_by_name() {
+        for name in ["cubic", "reno", "bbr"] {
+            let algorithm: Algorithm = name.parse().expect(name);
+            assert_eq!(algorithm.to_string(), name);
+        }
+        assert!("vegas".parse::<Algorithm>().is_err());
     }
 
     /// `acked` bytes delivered at `now` nanoseconds, with segments of 1000 bytes.

@@ -204,6 +204,7 @@ impl Scoreboard {
     /// What was marked lost is believed to be in the network after all.
     pub(crate) fn forget_losses(&mut self) {
         self.lost.clear();
+        self.fresh.clear();
     }
 
     /// The peer dropped what it had sacked, as it may (RFC 2018 §8).

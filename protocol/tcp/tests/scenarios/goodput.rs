@@ -61,3 +61,13 @@ fn reordering_costs_little() {
     assert!(percent(Algorithm::Cubic, 5, 0, 2) >= 80);
     assert!(percent(Algorithm::Cubic, 40, 0, 2) >= 30);
 }
+
+#[test]
+fn bbr_fills_clean_paths_and_those_that_lose_at_random() {
+    assert!(percent(Algorithm::Bbr, 5, 0, 0) >= 80);
+    // 80 ms: its Startup doubles a little more slowly than slow start does.
+    assert!(percent(Algorithm::Bbr, 40, 0, 0) >= 22);
+    assert!(percent(Algorithm::Bbr, 5, 1, 0) >= 78);
+    assert!(percent(Algorithm::Bbr, 5, 10, 0) >= 70);
+    assert!(percent(Algorithm::Bbr, 5, 0, 2) >= 78);
+}

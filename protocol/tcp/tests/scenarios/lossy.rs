@@ -17,9 +17,12 @@ fn random_config(rng: &mut Rng) -> StreamConfig {
         nagle: rng.chance(500),
         ..Config::default()
     };
-    if rng.chance(300) {
-        tcp.congestion.algorithm = Algorithm::NewReno;
-    }
+    tcp.congestion.algorithm = match rng.below(4) {
+        0 => Algorithm::NewReno,
+        1 => Algorithm::Bbr,
+        _ => Algorithm::Cubic,
+    };
+    tcp.congestion.pacing.window_based = rng.chance(700);
     tcp.retransmit.tail_loss_probe = rng.chance(800);
     StreamConfig {
         tcp,
