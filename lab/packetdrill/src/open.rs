@@ -48,7 +48,8 @@ impl World {
             Role::Connection(_) => return Err(Errno(libc::EINVAL)),
         }
         let local = socket.local.ok_or(Errno(libc::EADDRINUSE))?;
-        let mptcp = socket.mptcp;
+        let (mptcp, asked) = (socket.mptcp, socket.options.fast_open);
+        let fast_open = self.sysctl.fast_open.queue(asked);
         let addr = Some(local.ip()).filter(|ip| !ip.is_unspecified());
         let id = self.stack.listen(ListenConfig {
             addr,
@@ -56,6 +57,7 @@ impl World {
             // One more than asked for, as BSD began it.
             backlog: usize::try_from(backlog).unwrap_or(128) + 1,
             mptcp,
+            fast_open,
         });
         let id = id.map_err(|error| match error {
             ListenError::InUse | ListenError::NoPort => Errno(libc::EADDRINUSE),
@@ -124,9 +126,15 @@ impl World {
         let local = socket.local;
         let local = self.local_for(local, remote);
         self.configure(fd)?;
-        let flow = self
-            .stack
-            .connect(self.now, local, remote, ConnectConfig { mptcp });
+        let flow = self.stack.connect(
+            self.now,
+            local,
+            remote,
+            ConnectConfig {
+                mptcp,
+                fast_open: false,
+            },
+        );
         let flow = flow.map_err(|error| match error {
             ConnectError::InUse | ConnectError::NoPorts => Errno(libc::EADDRNOTAVAIL),
             ConnectError::Address => Errno(libc::ENETUNREACH),

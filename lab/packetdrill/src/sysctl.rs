@@ -17,6 +17,46 @@ pub(crate) struct Sysctl {
     pub(crate) congestion: String,
     /// `tcp_notsent_lowat`.
     pub(crate) notsent_lowat: u32,
+    pub(crate) fast_open: FastOpen,
+}
+
+/// `tcp_fastopen`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct FastOpen(u32);
+
+impl FastOpen {
+    const CLIENT: u32 = 1;
+    const SERVER: u32 = 2;
+    const CLIENT_WITHOUT_COOKIE: u32 = 4;
+    const SERVER_WITHOUT_COOKIE: u32 = 0x200;
+    const EVERY_LISTENER: u32 = 0x400;
+
+    fn has(self, bits: u32) -> bool {
+        self.0 & bits == bits
+    }
+
+    pub(crate) fn client(self) -> bool {
+        self.has(Self::CLIENT)
+    }
+
+    pub(crate) fn client_without_cookie(self) -> bool {
+        self.has(Self::CLIENT_WITHOUT_COOKIE)
+    }
+
+    pub(crate) fn server_without_cookie(self) -> bool {
+        self.has(Self::SERVER_WITHOUT_COOKIE)
+    }
+
+    /// How many connections of a listener may be read before their handshake is complete, if it
+    /// asked for `asked`.
+    pub(crate) fn queue(self, asked: i32) -> Option<usize> {
+        match usize::try_from(asked) {
+            _ if !self.has(Self::SERVER) => None,
+            Ok(asked) if asked > 0 => Some(asked),
+            _ if self.has(Self::EVERY_LISTENER) => Some(128),
+            _ => None,
+        }
+    }
 }
 
 fn text(name: &str) -> Option<String> {
@@ -57,6 +97,7 @@ impl Sysctl {
             wmem: three("tcp_wmem", [4096, 16_384, 4 << 20]),
             congestion: congestion.trim().to_string(),
             notsent_lowat: number("tcp_notsent_lowat", u32::MAX),
+            fast_open: FastOpen(number("tcp_fastopen", 1)),
         }
     }
 
