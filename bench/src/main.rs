@@ -40,6 +40,8 @@ struct Arguments {
 enum Command {
     /// One sender at a time over paths with loss and reordering, beside Linux's TCP.
     Sender(relayed::sender::Options),
+    /// Two senders at once through one queue: what share each gets.
+    Fairness(relayed::fairness::Options),
     /// A server, in the namespace it is started in.
     #[command(hide = true)]
     Server { kind: Server },
@@ -61,6 +63,7 @@ fn main() -> ExitCode {
     let result = match arguments.command {
         Some(Command::Server { kind }) => server::run(kind),
         Some(Command::Sender(options)) => relayed::sender::run(&options),
+        Some(Command::Fairness(options)) => relayed::fairness::run(&options),
         None => scene::run(&arguments),
     };
     match result {

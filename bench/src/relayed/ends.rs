@@ -9,6 +9,7 @@ use bytes::Bytes;
 use clap::ValueEnum;
 use serde::Serialize;
 use socket2::SockRef;
+use std::fmt;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::Arc;
@@ -26,6 +27,15 @@ const CHUNK: usize = 64 << 10;
 pub(crate) enum Kind {
     Anabranch,
     Kernel,
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Kind::Anabranch => "anabranch",
+            Kind::Kernel => "Linux",
+        })
+    }
 }
 
 /// Congestion control of the senders.

@@ -2,5 +2,6 @@
 //! between a sending host and a receiving one, both network namespaces.
 
 pub(crate) mod ends;
+pub(crate) mod fairness;
 pub(crate) mod path;
 pub(crate) mod sender;

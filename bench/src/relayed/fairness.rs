@@ -1,0 +1,173 @@
+//! Two senders at once through one queue.
+
+use crate::relayed::ends::{Congestion, Kind, Receiver, Sender};
+use crate::relayed::path::Path;
+use crate::report::median;
+use anabranch_interop::require;
+use anabranch_sim::LinkConfig;
+use clap::Args;
+use serde::Serialize;
+use std::io;
+use std::path::PathBuf;
+use std::thread;
+use std::time::Duration;
+
+/// Ports of the two.
+const PORTS: [u16; 2] = [5001, 5002];
+/// Pairs of senders.
+const PAIRS: [[Kind; 2]; 3] = [
+    [Kind::Anabranch, Kind::Kernel],
+    [Kind::Anabranch, Kind::Anabranch],
+    [Kind::Kernel, Kind::Kernel],
+];
+/// Mbit/s and round-trip time in ms.
+const LINKS: [(u64, u64); 4] = [(10, 20), (10, 80), (100, 20), (100, 80)];
+
+/// Options of this scene.
+#[derive(Args, Debug)]
+pub(crate) struct Options {
+    /// Runs of each pair on each link; medians are reported.
+    #[arg(long, default_value_t = 3)]
+    rounds: u64,
+    /// Seconds of each run, the first quarter of which does not count.
+    #[arg(long, default_value_t = 20.0)]
+    seconds: f64,
+    /// One short round: rough figures.
+    #[arg(long)]
+    quick: bool,
+    /// Congestion control of both senders.
+    #[arg(long, value_enum, default_value_t = Congestion::Cubic)]
+    congestion: Congestion,
+    /// Write the figures to this file as JSON.
+    #[arg(long)]
+    json: Option<PathBuf>,
+}
+
+/// One run.
+#[derive(Clone, Debug, Serialize)]
+struct Sample {
+    pair: [Kind; 2],
+    mbit: u64,
+    rtt_ms: u64,
+    /// Payload of each at the receiver, Mbit/s.
+    mbits: [f64; 2],
+}
+
+impl Sample {
+    /// The first one's part of the sum.
+    fn share(&self) -> f64 {
+        self.mbits[0] / self.sum()
+    }
+
+    fn sum(&self) -> f64 {
+        self.mbits[0] + self.mbits[1]
+    }
+
+    /// Jain's index: 1 where both have the same, 0.5 where one has all.
+    fn jain(&self) -> f64 {
+        let [a, b] = self.mbits;
+        (a + b).powi(2) / (2.0 * (a * a + b * b))
+    }
+}
+
+/// Every pair on every link, interleaved.
+pub(crate) fn run(options: &Options) -> io::Result<()> {
+    if !require::lab() {
+        return Ok(());
+    }
+    let (rounds, seconds) = match options.quick {
+        true => (1, options.seconds / 2.0),
+        false => (options.rounds.max(1), options.seconds),
+    };
+    let mut samples = Vec::new();
+    for round in 0..rounds {
+        for link in LINKS {
+            for pair in PAIRS {
+                let sample = measure(pair, link, round, seconds, options.congestion)?;
+                eprintln!(
+                    "{}/{rounds} {}M-{}ms {:?} {:.2} + {:?} {:.2} Mbit/s, {:.0} %",
+                    round + 1,
+                    link.0,
+                    link.1,
+                    pair[0],
+                    sample.mbits[0],
+                    pair[1],
+                    sample.mbits[1],
+                    100.0 * sample.share()
+                );
+                samples.push(sample);
+            }
+        }
+    }
+    print(&samples, rounds, options.congestion);
+    if let Some(path) = &options.json {
+        std::fs::write(path, serde_json::to_vec_pretty(&samples)?)?;
+    }
+    Ok(())
+}
+
+fn measure(
+    pair: [Kind; 2],
+    (mbit, rtt_ms): (u64, u64),
+    seed: u64,
+    seconds: f64,
+    congestion: Congestion,
+) -> io::Result<Sample> {
+    let link = LinkConfig::new(mbit, rtt_ms / 2);
+    let path = Path::new((link.clone(), link), seed, None)?;
+    let receivers = [
+        Receiver::start(&path, PORTS[0])?,
+        Receiver::start(&path, PORTS[1])?,
+    ];
+    // Who comes first changes from round to round.
+    let mut order = [0, 1];
+    if seed % 2 == 1 {
+        order.reverse();
+    }
+    let mut senders = Vec::new();
+    for n in order {
+        let number = n as u8;
+        senders.push(Sender::start(&path, pair[n], congestion, number, PORTS[n])?);
+    }
+    for receiver in &receivers {
+        receiver.first()?;
+    }
+    thread::sleep(Duration::from_secs_f64(seconds / 4.0));
+    let bytes = || [receivers[0].bytes(), receivers[1].bytes()];
+    let before = bytes();
+    let length = seconds * 3.0 / 4.0;
+    thread::sleep(Duration::from_secs_f64(length));
+    let after = bytes();
+    for sender in senders {
+        sender.stop(&path)?;
+    }
+    path.close()?;
+    Ok(Sample {
+        pair,
+        mbit,
+        rtt_ms,
+        mbits: [0, 1].map(|n| (after[n] - before[n]) as f64 * 8.0 / length / 1e6),
+    })
+}
+
+fn print(samples: &[Sample], rounds: u64, congestion: Congestion) {
+    println!("| Mbit/s | RTT, ms | senders | share of the first | Jain's index | sum, Mbit/s |");
+    println!("|---|---|---|---|---|---|");
+    for (mbit, rtt_ms) in LINKS {
+        for pair in PAIRS {
+            let of = |value: fn(&Sample) -> f64| {
+                let same = |it: &&Sample| it.pair == pair && (it.mbit, it.rtt_ms) == (mbit, rtt_ms);
+                median(samples.iter().filter(same).map(value).collect())
+            };
+            println!(
+                "| {mbit} | {rtt_ms} | {} and {} | {:.0} % | {:.3} | {:.2} |",
+                pair[0],
+                pair[1],
+                100.0 * of(Sample::share),
+                of(Sample::jain),
+                of(Sample::sum),
+            );
+        }
+    }
+    println!("\n{congestion:?} at both senders; median of {rounds} runs.");
+}
