@@ -9,8 +9,11 @@ use anabranch_wire::tcp::{Flags, SackBlocks};
 use smallvec::SmallVec;
 use std::ops::Range;
 
-/// Most holes kept in what was received out of order; what would make another is dropped.
-const MAX_HOLES: usize = 256;
+/// Holes kept in what was received out of order, however little that is ...
+const HOLES: u64 = 256;
+/// ... and one more for so many bytes of it: where every other segment of a large window was lost
+/// there are as many holes as segments. What would make another is dropped.
+const BYTES_PER_HOLE: u64 = 512;
 /// SACK blocks remembered as most recent.
 const RECENT: usize = 4;
 
@@ -99,7 +102,8 @@ impl Recv {
         if from >= to_fin {
             return arrival;
         }
-        let full = self.out_of_order.len() >= MAX_HOLES;
+        let holes = &self.out_of_order;
+        let full = holes.len() as u64 >= HOLES + holes.bytes() / BYTES_PER_HOLE;
         if full && from > self.nxt && !self.out_of_order.touches(from, to_fin) {
             arrival.dropped = true;
             arrival.irregular = true;
