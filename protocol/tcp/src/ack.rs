@@ -70,6 +70,9 @@ impl Tcb {
             self.snd.wnd.update(una, segment.seq, ack as u64, wnd);
         }
         let moved = self.snd.right() != right;
+        if news.acked > 0 || (moved && self.snd.right() > self.snd.nxt) {
+            self.restart_user_timeout();
+        }
         if self.snd.right() > self.snd.nxt && !self.snd.blocked {
             self.pending.window_backoff = 0;
             self.timers.stop(Timer::Persist);

@@ -52,6 +52,12 @@ impl AckPolicy {
         !self.now
     }
 
+    /// Acknowledge at once for a while, or not.
+    pub(crate) fn set_quick(&mut self, on: bool) {
+        self.quick = if on { QUICK } else { 0 };
+        self.now |= on && self.unacked > 0;
+    }
+
     /// Something out of the ordinary came: tell the peer at once, and for a while.
     pub(crate) fn irregular(&mut self) {
         self.now = true;

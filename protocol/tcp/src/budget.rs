@@ -73,6 +73,19 @@ impl Budget {
             .map_or(own, |p| own.min(p.available()))
     }
 
+    /// Bytes that one of many may hope for: all that is left while that is more than half, else an
+    /// eighth of it, so that those who come together find something.
+    pub fn share(&self) -> usize {
+        let left = self.available();
+        let scarce = |budget: &Budget| left < budget.0.limit / 2;
+        let parent = self.0.parent.as_ref();
+        if scarce(self) || parent.is_some_and(|p| p.available() < p.0.limit / 2) {
+            left / 8
+        } else {
+            left
+        }
+    }
+
     /// Take `bytes` even if they do not fit: for what must be kept because it was promised, such as
     /// received bytes within an advertised window.
     pub fn charge_anyway(&self, bytes: usize) -> Charge {

@@ -13,6 +13,8 @@ pub struct Config {
     /// Most bytes the owner will ever grant in [`crate::Grant::rcv_room`]: decides the window
     /// scale (RFC 7323 §2) and the step of window updates.
     pub recv_buffer: u32,
+    /// What buffers start with.
+    pub buffers: Buffers,
     /// The window field is exactly [`crate::Grant::rcv_room`]: it counts in a space the owner
     /// shares between several Tcbs, and the owner keeps its right edge from shrinking there.
     pub shared_window: bool,
@@ -29,6 +31,8 @@ pub struct Config {
     pub nagle: bool,
     /// Longest delay of an acknowledgement (RFC 9293 §3.8.6.3; at most 500 ms).
     pub delayed_ack: Duration,
+    /// What applications most often set for one socket.
+    pub socket: Socket,
     /// Congestion control.
     pub congestion: Congestion,
     /// Retransmission.
@@ -42,6 +46,31 @@ pub struct Config {
     /// Acknowledgements of unacceptable segments allowed in each [`CHALLENGE_PERIOD`]
     /// (RFC 5961 §7).
     pub challenge_acks: u8,
+}
+
+/// What the buffers of an application start with, bytes. They grow with what the connection can
+/// use ([`crate::autotune`]) to their limits; one whose limit is not larger is fixed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Buffers {
+    /// Receive buffer; its limit is [`Config::recv_buffer`].
+    pub recv_initial: u32,
+    /// Send buffer; its limit is the owner's.
+    pub send_initial: u32,
+}
+
+/// What applications most often set for one socket; see [`crate::SocketOption`].
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Socket {
+    /// Hold segments that are not full back, 200 ms at most.
+    pub cork: bool,
+    /// Take bytes from the application only while fewer than so many were never sent.
+    pub not_sent_lowat: Option<u32>,
+    /// Most bytes ever advertised as window.
+    pub window_clamp: Option<u32>,
+    /// Abort when nothing comes of what is to be delivered for so long (RFC 5482).
+    pub user_timeout: Option<Duration>,
+    /// Letting go waits so long, or, if it is zero, resets.
+    pub linger: Option<Duration>,
 }
 
 /// Period over which [`Config::challenge_acks`] counts.
@@ -110,6 +139,7 @@ impl Default for Config {
         Config {
             mss: 1460,
             recv_buffer: 4 << 20,
+            buffers: Buffers::default(),
             shared_window: false,
             window_scaling: true,
             sack: true,
@@ -117,12 +147,22 @@ impl Default for Config {
             ecn: Ecn::default(),
             nagle: true,
             delayed_ack: Duration::from_millis(40),
+            socket: Socket::default(),
             congestion: Congestion::default(),
             retransmit: Retransmit::default(),
             keepalive: None,
             time_wait: Duration::from_secs(60),
             fin_wait_2: Duration::from_secs(60),
             challenge_acks: 10,
+        }
+    }
+}
+
+impl Default for Buffers {
+    fn default() -> Buffers {
+        Buffers {
+            recv_initial: 128 << 10,
+            send_initial: 128 << 10,
         }
     }
 }

@@ -69,6 +69,27 @@ impl Tcb {
     }
 }
 
+/// A controller in the place of another.
+impl Tcb {
+    /// Windows stay as they are. Before the handshake is complete, which starts the controller,
+    /// there are none.
+    pub(crate) fn switch_controller(&mut self, algorithm: Algorithm) {
+        if !self.is_synchronized() {
+            return;
+        }
+        let before = &self.control.cc;
+        let (cwnd, ssthresh) = (before.cwnd(), before.ssthresh());
+        let mut next = algorithm.start(Init {
+            mss: self.mss(),
+            initial_window: cwnd,
+            srtt: self.rtt.srtt(),
+            seed: u64::from(self.snd.iss.0),
+        });
+        next.take_over(ssthresh);
+        self.control.cc = next;
+    }
+}
+
 /// Pacing.
 impl Tcb {
     /// For a controller without a rate of its own: the window over the round-trip time, and more,

@@ -51,6 +51,8 @@ impl Tcb {
             Timer::Linger => self.become_closed(),
             // The poll that follows finds that a segment may leave.
             Timer::Pace => {}
+            Timer::Cork => self.push(),
+            Timer::User => return self.user_timed_out(),
         }
         Change::None
     }
@@ -67,7 +69,8 @@ impl Tcb {
         let alive = self.snd.wnd.size == 0
             && self.is_synchronized()
             && now.since(self.seen.received) <= limits.max_rto;
-        if self.rtt.streak() >= u32::from(limit) && !alive {
+        let counts = self.config.socket.user_timeout.is_none() || !self.is_synchronized();
+        if counts && self.rtt.streak() >= u32::from(limit) && !alive {
             return self.abort(Close::TimedOut);
         }
         self.rtt.back_off();
@@ -138,7 +141,11 @@ impl Tcb {
             self.timers.set(Timer::Keepalive, from + config.time);
             return Change::None;
         }
-        if self.pending.alive_probes >= config.probes {
+        let given_up = match self.config.socket.user_timeout {
+            Some(limit) => now.since(heard) >= limit && self.pending.alive_probes > 0,
+            None => self.pending.alive_probes >= config.probes,
+        };
+        if given_up {
             self.reset();
             return Change::Aborted(Close::TimedOut);
         }
@@ -192,7 +199,8 @@ impl Tcb {
     /// Nothing is in flight, yet something waits: probe the window (RFC 9293 §3.8.6.1).
     pub(crate) fn arm_persist_timer(&mut self, now: Instant) {
         let waiting = self.snd.nxt < self.snd.limit() || self.snd.blocked;
-        let idle = self.snd.nxt == self.snd.una && !self.timers.is_set(Timer::Pace);
+        let held = self.timers.is_set(Timer::Pace) || self.timers.is_set(Timer::Cork);
+        let idle = self.snd.nxt == self.snd.una && !held;
         let open = self.is_synchronized() && self.state != State::TimeWait;
         if !(waiting && idle && open) {
             self.timers.stop(Timer::Persist);

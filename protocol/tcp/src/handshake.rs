@@ -4,6 +4,7 @@ use crate::acks::AckPolicy;
 use crate::congestion::Init;
 use crate::control::Control;
 use crate::input::refusal;
+use crate::rcv_rtt::RcvRtt;
 use crate::recovery::Recovery;
 use crate::recovery::rtt::Rtt;
 use crate::recv::Recv;
@@ -35,6 +36,7 @@ impl Tcb {
             rcv: Recv::default(),
             recovery: Recovery::default(),
             rtt: Rtt::new(now),
+            rcv_rtt: RcvRtt::default(),
             control: Control::new(
                 config.congestion.algorithm,
                 Init {

@@ -235,6 +235,9 @@ impl Tcb {
             self.stats.out_of_order += 1;
         }
         self.stats.dropped += u64::from(arrival.dropped);
+        if bytes > 0 {
+            self.time_round(now, segment);
+        }
         // What did not fit the window is answered at once: it may be a probe of it.
         let at_once = arrival.irregular || fin || bytes < segment.len;
         self.schedule_ack(now, segment, bytes, at_once);
@@ -247,6 +250,18 @@ impl Tcb {
             receipt.change = self.peer_fin_arrived(now);
         }
         receipt
+    }
+
+    /// Data came: how long since what let it go was sent.
+    fn time_round(&mut self, now: Instant, segment: &Segment) {
+        match stamps_of(segment).filter(|_| self.stamps.on) {
+            Some(stamps) => {
+                if let Some(rtt) = self.stamps.rtt(stamps.ecr, now) {
+                    self.rcv_rtt.echoed(stamps.ecr, rtt);
+                }
+            }
+            None => self.rcv_rtt.arrived(now, self.rcv.nxt, self.rcv.adv),
+        }
     }
 
     fn schedule_ack(&mut self, now: Instant, segment: &Segment, bytes: u32, at_once: bool) {

@@ -32,6 +32,7 @@ impl Tcb {
             }
             None => {
                 self.arm_persist_timer(now);
+                self.arm_user_timeout(now);
                 self.limit_fin_wait_2(now);
             }
         }
@@ -100,9 +101,8 @@ impl Tcb {
         let flags = flags.with(self.ecn_on_syn());
         let options = self.syn_options(now);
         // The window of a SYN is never scaled (RFC 7323 §2.2).
-        let wnd = self
-            .rcv
-            .window(grant.rcv_room, self.config.shared_window, 1, 0);
+        let room = self.clamped(grant.rcv_room);
+        let wnd = self.rcv.window(room, self.config.shared_window, 1, 0);
         let syn = Emit {
             wnd,
             ..self.segment(0, flags, options, Kind::Control)
@@ -253,7 +253,7 @@ impl Tcb {
         } else {
             whole_segments(allowed, allowed, mss)
         };
-        let size = self.nagle(start, size, mss)?;
+        let size = self.hold_back(now, start, size, mss)?;
         self.may_leave(now).then_some((start, start + size))
     }
 
@@ -268,17 +268,6 @@ impl Tcb {
         let burst = u64::try_from(burst).unwrap_or(u64::MAX).max(2 * mss);
         let steady = self.recovery.phase == Phase::Open && self.recovery.pipe() > 0;
         steady && frame > mss && allowed < frame.min(limit / 4).min(burst)
-    }
-
-    /// Hold back a small segment at the end of the queue while an earlier small one is
-    /// unacknowledged (RFC 9293 §3.7.4; Minshall's variant does not delay the tail of a large
-    /// write).
-    fn nagle(&self, start: u64, size: u64, mss: u64) -> Option<u64> {
-        let tail = size % mss;
-        let last = start + size == self.snd.end && !self.snd.fin;
-        let held = self.config.nagle && tail != 0 && last && self.snd.small > self.snd.una;
-        let size = if held { size - tail } else { size };
-        (size > 0).then_some(size)
     }
 
     fn send_new(&mut self, now: Instant, grant: &Grant, start: u64, end: u64, kind: Kind) -> Emit {
@@ -412,11 +401,20 @@ impl Tcb {
         Options::Segment(SegmentOptions { timestamps, sack })
     }
 
+    /// Receive room as far as it may be advertised.
+    pub(crate) fn clamped(&self, room: u32) -> u32 {
+        self.config
+            .socket
+            .window_clamp
+            .map_or(room, |clamp| room.min(clamp))
+    }
+
     fn window(&mut self, grant: &Grant) -> u16 {
         let step = u64::from(self.agreed.mss).min(self.half_buffer()).max(1);
         let scale = self.rcv.scale;
+        let room = self.clamped(grant.rcv_room);
         self.rcv
-            .window(grant.rcv_room, self.config.shared_window, step, scale)
+            .window(room, self.config.shared_window, step, scale)
     }
 }
 

@@ -19,6 +19,10 @@ pub(crate) struct Send {
     pub(crate) blocked: bool,
     /// End of the last segment sent that was smaller than the mss.
     pub(crate) small: u64,
+    /// What comes before does not wait to fill a segment.
+    pub(crate) pushed: u64,
+    /// The owner said that more follows.
+    pub(crate) more: bool,
     pub(crate) wnd: Window,
     /// Positions that no segment spans, beyond `una`.
     boundaries: VecDeque<u64>,
@@ -67,6 +71,8 @@ impl Send {
             fin: false,
             blocked: false,
             small: 0,
+            pushed: 0,
+            more: false,
             wnd: Window::default(),
             boundaries: VecDeque::new(),
         }

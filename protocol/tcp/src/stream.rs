@@ -1,13 +1,17 @@
 //! A plain TCP connection: a [`Tcb`] and the bytes both ways.
 
+mod buffers;
+
+use crate::autotune::{RecvSize, SendSize};
 use crate::budget::Budget;
 use crate::queue::{ByteQueue, Slices};
 use crate::reassembly::Reassembly;
-use crate::segment::{Change, Close, Emit, Grant, Receipt, Segment};
+use crate::segment::{Change, Close, Emit, Receipt, Segment};
 use crate::{Config, IcmpError, Info, Instant, Tcb};
 use anabranch_wire::Seq;
 use anabranch_wire::tcp::FastOpen;
 use bytes::Bytes;
+use std::time::Duration;
 
 /// Payload of an [`Emit`]: the slices of its range.
 pub type Payload = Slices;
@@ -17,7 +21,8 @@ pub type Payload = Slices;
 pub struct StreamConfig {
     /// Of its Tcb. `shared_window` must be off; `recv_buffer` is the receive buffer.
     pub tcp: Config,
-    /// Most bytes held for sending, unacknowledged ones included.
+    /// Most bytes held for sending, unacknowledged ones included, once the congestion window is
+    /// large enough to use them.
     pub send_buffer: usize,
     /// Largest payload of one [`Emit`], bytes: what the device can segment, or 0 for one mss.
     pub gso_max: u32,
@@ -52,8 +57,8 @@ pub struct Stream {
     tcb: Tcb,
     send: ByteQueue,
     recv: Reassembly,
-    send_buffer: usize,
-    recv_buffer: u32,
+    send_size: SendSize,
+    recv_size: RecvSize,
     gso_max: u32,
     budget: Budget,
     events: Events,
@@ -95,7 +100,7 @@ impl Events {
 impl Stream {
     /// Active open; see [`Tcb::connect`].
     pub fn connect(now: Instant, config: &StreamConfig, iss: Seq, ts_offset: u32) -> Stream {
-        Stream::new(Tcb::connect(now, &config.tcp, iss, ts_offset), config)
+        Stream::new(now, Tcb::connect(now, &config.tcp, iss, ts_offset), config)
     }
 
     /// Passive open; see [`Tcb::accept`].
@@ -106,7 +111,11 @@ impl Stream {
         iss: Seq,
         ts_offset: u32,
     ) -> Stream {
-        Stream::new(Tcb::accept(now, &config.tcp, syn, iss, ts_offset), config)
+        Stream::new(
+            now,
+            Tcb::accept(now, &config.tcp, syn, iss, ts_offset),
+            config,
+        )
     }
 
     /// Passive open of a handshake that nothing was kept of; see [`Tcb::resume`].
@@ -139,13 +148,14 @@ impl Stream {
         self.take(&receipt, payload);
     }
 
-    fn new(tcb: Tcb, config: &StreamConfig) -> Stream {
+    fn new(now: Instant, tcb: Tcb, config: &StreamConfig) -> Stream {
+        let buffers = &config.tcp.buffers;
         Stream {
             tcb,
             send: ByteQueue::new(0, config.budget.clone()),
             recv: Reassembly::new(&config.budget),
-            send_buffer: config.send_buffer,
-            recv_buffer: config.tcp.recv_buffer,
+            send_size: SendSize::new(buffers.send_initial as usize, config.send_buffer),
+            recv_size: RecvSize::new(now, buffers.recv_initial, config.tcp.recv_buffer),
             gso_max: config.gso_max,
             budget: config.budget.clone(),
             events: Events::default(),
@@ -165,9 +175,11 @@ impl Stream {
     }
 
     /// The application lets go: [`Stream::shutdown`], and nobody reads any more. Unread bytes make
-    /// it an [`Stream::abort`], so that the peer learns of their loss (RFC 2525 §2.17).
+    /// it an [`Stream::abort`], so that the peer learns of their loss (RFC 2525 §2.17), and so does
+    /// [`crate::SocketOption::Linger`] of zero.
     pub fn close(&mut self) {
-        if self.recv.readable() > 0 {
+        let linger = self.tcb.config().socket.linger;
+        if self.recv.readable() > 0 || linger == Some(Duration::ZERO) {
             return self.abort();
         }
         self.shutdown();
@@ -218,11 +230,16 @@ impl Stream {
             self.events.readable = true;
         }
         self.send.advance(receipt.snd_una);
-        if self.wants_room && self.send_room() >= self.send_buffer / 3 {
+        self.note_room();
+        self.note(receipt.change);
+    }
+
+    /// Whoever waits to write may.
+    fn note_room(&mut self) {
+        if self.wants_room && self.is_writable() {
             self.wants_room = false;
             self.events.writable = true;
         }
-        self.note(receipt.change);
     }
 
     fn note(&mut self, change: Change) {
@@ -251,6 +268,7 @@ impl Stream {
         } else {
             self.send.slices(emit.rel.clone())
         };
+        self.note_room();
         Some((emit, payload))
     }
 
@@ -287,7 +305,13 @@ impl Stream {
     /// Queue bytes for sending. Gives back how many were taken from the front of `bytes`: fewer
     /// than all when the send buffer or the budget is full (then [`Event::Writable`] follows), 0
     /// after [`Stream::shutdown`] or the end of the connection.
-    pub fn send(&mut self, mut bytes: Bytes) -> usize {
+    pub fn send(&mut self, bytes: Bytes) -> usize {
+        self.send_with(bytes, false)
+    }
+
+    /// [`Stream::send`]; with `more` the application says that more follows: a segment that is not
+    /// full waits for it, 200 ms at most.
+    pub fn send_with(&mut self, mut bytes: Bytes, more: bool) -> usize {
         if self.tcb.is_closing() || self.tcb.is_closed() {
             return 0;
         }
@@ -296,21 +320,16 @@ impl Stream {
         let len = bytes.len();
         let taken = if self.send.push(bytes) { len } else { 0 };
         self.tcb.append(taken as u64, false);
+        self.tcb.set_more(more && taken == wanted);
         self.wants_room |= taken < wanted;
         taken
-    }
-
-    /// Bytes that [`Stream::send`] would take now.
-    pub fn send_room(&self) -> usize {
-        self.send_buffer
-            .saturating_sub(self.send.len() as usize)
-            .min(self.budget.available())
     }
 
     /// Up to `max` received bytes in order, without copying. `None`: nothing now, or the end
     /// (see [`Stream::at_end`]).
     pub fn recv(&mut self, now: Instant, max: usize) -> Option<Bytes> {
         let bytes = self.recv.read(max)?;
+        self.note_read(now);
         self.tcb.window_opened(now, self.grant());
         Some(bytes)
     }
@@ -351,18 +370,5 @@ impl Stream {
     /// Bytes accepted from the application and not acknowledged.
     pub fn unacked(&self) -> u64 {
         self.send.len()
-    }
-
-    fn grant(&self) -> Grant {
-        // What waits out of order lies within the window already: only what is in order uses it
-        // up. A spent budget closes the window, without taking back what was promised.
-        let room = u64::from(self.recv_buffer).saturating_sub(self.recv.readable());
-        let room = room.min(self.budget.available() as u64) as u32;
-        Grant {
-            rcv_room: room,
-            data_options: 0,
-            ack_options: 0,
-            gso_max: self.gso_max,
-        }
     }
 }

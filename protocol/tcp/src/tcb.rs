@@ -4,6 +4,7 @@ use crate::acks::AckPolicy;
 use crate::config::Config;
 use crate::congestion::Init;
 use crate::control::Control;
+use crate::rcv_rtt::RcvRtt;
 use crate::recovery::rtt::Rtt;
 use crate::recovery::{Phase, Recovery};
 use crate::recv::Recv;
@@ -64,6 +65,7 @@ pub struct Tcb {
     pub(crate) rcv: Recv,
     pub(crate) recovery: Recovery,
     pub(crate) rtt: Rtt,
+    pub(crate) rcv_rtt: RcvRtt,
     pub(crate) control: Control,
     pub(crate) agreed: Agreed,
     pub(crate) ecn: ecn::State,
@@ -153,12 +155,9 @@ impl Tcb {
     pub fn window_opened(&mut self, now: Instant, grant: Grant) {
         let _ = now;
         let step = (2 * u64::from(self.agreed.mss)).min(self.half_buffer());
-        if self.rcv.irs.is_some()
-            && !self.peer_fin()
-            && self
-                .rcv
-                .update_due(grant.rcv_room, self.config.shared_window, step)
-        {
+        let room = self.clamped(grant.rcv_room);
+        let open = self.rcv.irs.is_some() && !self.peer_fin();
+        if open && self.rcv.update_due(room, self.config.shared_window, step) {
             self.acks.now = true;
         }
     }
@@ -281,7 +280,7 @@ impl Tcb {
     }
 
     pub(crate) fn half_buffer(&self) -> u64 {
-        u64::from(self.config.recv_buffer / 2)
+        u64::from(self.clamped(self.config.recv_buffer) / 2)
     }
 
     pub(crate) fn note_grant(&mut self, grant: &Grant) {
@@ -412,6 +411,11 @@ impl Tcb {
     /// Least round-trip time seen in the last minutes.
     pub fn min_rtt(&self) -> Option<Duration> {
         self.rtt.min()
+    }
+
+    /// Round-trip time as the receiver of data knows it; `None` before there was any.
+    pub fn rcv_rtt(&self) -> Option<Duration> {
+        self.rcv_rtt.get()
     }
 
     /// Retransmission timeout, backoff included.

@@ -21,10 +21,14 @@ pub(crate) enum Timer {
     Linger,
     /// The next segment may leave ([`crate::pacer`]).
     Pace,
+    /// End of what a cork may hold back.
+    Cork,
+    /// User timeout (RFC 5482).
+    User,
 }
 
 impl Timer {
-    pub(crate) const ALL: [Timer; 8] = [
+    pub(crate) const ALL: [Timer; 10] = [
         Timer::Rto,
         Timer::Tlp,
         Timer::Reorder,
@@ -33,6 +37,8 @@ impl Timer {
         Timer::Keepalive,
         Timer::Linger,
         Timer::Pace,
+        Timer::Cork,
+        Timer::User,
     ];
 }
 

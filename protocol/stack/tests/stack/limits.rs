@@ -90,7 +90,9 @@ fn promised_windows_do_not_break_the_budget_and_no_byte_is_lost() {
         memory: MEMORY,
         ..Limits::default()
     };
-    let mut pair = Pair::new(Config::default(), limited(limits));
+    let mut client = Config::default();
+    client.tcp.buffers.send_initial = 400_000;
+    let mut pair = Pair::new(client, limited(limits));
     let listener = pair.listen();
     let flows: Vec<_> = (0..20)
         .map(|i| {

@@ -182,6 +182,10 @@ impl Controller for Cubic {
         }
     }
 
+    fn take_over(&mut self, ssthresh: u64) {
+        self.ssthresh = ssthresh;
+    }
+
     fn set_cwnd(&mut self, cwnd: u64) {
         self.cwnd = cwnd as f64;
         self.curve = None;

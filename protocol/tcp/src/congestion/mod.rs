@@ -220,6 +220,10 @@ pub trait Controller: fmt::Debug + Send {
     }
     /// Set the window, as a scheduler may that penalises a slow path.
     fn set_cwnd(&mut self, cwnd: u64);
+    /// Take the place of another controller whose slow start ended at `ssthresh`.
+    fn take_over(&mut self, ssthresh: u64) {
+        let _ = ssthresh;
+    }
     /// A name for people.
     fn name(&self) -> &'static str;
 }

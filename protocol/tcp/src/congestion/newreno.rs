@@ -87,6 +87,10 @@ impl Controller for NewReno {
         }
     }
 
+    fn take_over(&mut self, ssthresh: u64) {
+        self.ssthresh = ssthresh;
+    }
+
     fn set_cwnd(&mut self, cwnd: u64) {
         self.cwnd = cwnd;
     }

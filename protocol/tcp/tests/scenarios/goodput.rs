@@ -2,6 +2,7 @@
 
 use crate::harness::pair::{Channel, Pair};
 use anabranch_tcp::budget::Budget;
+use anabranch_tcp::config::Buffers;
 use anabranch_tcp::congestion::Algorithm;
 use anabranch_tcp::{Config, StreamConfig};
 use std::time::Duration;
@@ -16,6 +17,11 @@ fn percent(algorithm: Algorithm, delay_ms: u64, loss: u64, jitter_ms: u64) -> u6
         ..Config::default()
     };
     tcp.congestion.algorithm = algorithm;
+    // Controllers alone shall decide.
+    tcp.buffers = Buffers {
+        recv_initial: 8 << 20,
+        send_initial: 8 << 20,
+    };
     let config = StreamConfig {
         tcp,
         send_buffer: 8 << 20,

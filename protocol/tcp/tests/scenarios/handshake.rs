@@ -1,6 +1,7 @@
 //! Opening: RFC 9293 §3.5.
 
 use crate::harness::script::{Script, ms, plain};
+use anabranch_tcp::config::Buffers;
 use anabranch_tcp::{Close, Config, Event, State};
 use anabranch_wire::tcp::Options;
 
@@ -59,6 +60,10 @@ fn simultaneous_open() {
 fn everything_is_offered_and_what_the_peer_offers_is_agreed() {
     let config = Config {
         recv_buffer: 1 << 20,
+        buffers: Buffers {
+            recv_initial: 1 << 20,
+            ..Buffers::default()
+        },
         ..Config::default()
     };
     let mut t = Script::connecting(&config);

@@ -8,7 +8,7 @@
 use super::pair::segmented;
 use anabranch_tcp::budget::Budget;
 use anabranch_tcp::config::Congestion;
-use anabranch_tcp::{Config, Event, Instant, Segment, State, Stream, StreamConfig};
+use anabranch_tcp::{Config, Event, Instant, Segment, SocketOption, State, Stream, StreamConfig};
 use anabranch_wire::Seq;
 use anabranch_wire::tcp::{FastOpen, Flags, Options, SegmentOptions, SynOptions, Timestamps};
 use std::time::Duration;
@@ -177,6 +177,19 @@ impl Script {
         self.drain();
     }
 
+    /// The application writes and says that more follows.
+    pub(crate) fn write_more(&mut self, bytes: usize) {
+        assert_eq!(self.stream.send_with(vec![b'y'; bytes].into(), true), bytes);
+        self.drain();
+    }
+
+    /// The application sets an option.
+    pub(crate) fn set(&mut self, option: SocketOption) {
+        let set = self.stream.set_option(self.now, &option);
+        assert_eq!(set, Ok(()), "{option:?}");
+        self.drain();
+    }
+
     /// The application reads: how many bytes there were, `max` at most.
     pub(crate) fn read(&mut self, max: usize) -> usize {
         let mut total = 0;
@@ -191,6 +204,12 @@ impl Script {
 
     pub(crate) fn shutdown(&mut self) {
         self.stream.shutdown();
+        self.drain();
+    }
+
+    /// The application lets go.
+    pub(crate) fn close(&mut self) {
+        self.stream.close();
         self.drain();
     }
 
