@@ -169,6 +169,7 @@ fn limits_and_names() {
         ("--memory", "1"),
         ("--memory", "1T"),
         ("--memory", "99999999999G"),
+        ("--congestion", "vegas"),
         ("--drain", "-1"),
         ("--drain", "soon"),
     ];
@@ -260,6 +261,7 @@ fn version_and_help() {
         "--control",
         "--max-connections",
         "--memory",
+        "--congestion",
         "--drain",
         "CAP_NET_ADMIN",
         "Example",

@@ -1,5 +1,6 @@
 //! The task that moves packets between a device and its stack.
 
+use crate::fine::FineTimer;
 use crate::shared::{Inner, lock};
 use anabranch_drivers::Driver;
 use anabranch_wire::frame::{Frame, Transmit};
@@ -63,6 +64,8 @@ struct DriverTask<D> {
     ready: AsyncFd<OwnedFd>,
     shared: Arc<Mutex<Inner>>,
     timer: Pin<Box<Sleep>>,
+    /// For near deadlines; `None`: the kernel gave none.
+    fine: Option<FineTimer>,
     frames: Vec<Frame>,
     /// A packet that the device had no room for.
     refused: Option<Transmit>,
@@ -89,6 +92,7 @@ impl<D: Driver> DriverTask<D> {
             ready,
             shared,
             timer: Box::pin(tokio::time::sleep(std::time::Duration::ZERO)),
+            fine: FineTimer::new().ok(),
             frames: Vec::with_capacity(BATCH),
             refused: None,
             wake: Vec::new(),
@@ -204,6 +208,11 @@ impl<D: Driver> DriverTask<D> {
         let Some(deadline) = inner.stack.deadline() else {
             return Poll::Pending;
         };
+        if let Some(fine) = &mut self.fine
+            && fine.poll(inner.now(), deadline, cx).is_ready()
+        {
+            return Poll::Ready(());
+        }
         let deadline = inner.when(deadline);
         if self.timer.deadline() != deadline {
             self.timer.as_mut().reset(deadline);

@@ -15,6 +15,7 @@
 mod conn;
 mod driver;
 mod error;
+mod fine;
 mod host;
 mod icmp;
 mod listener;

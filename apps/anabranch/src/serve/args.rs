@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use anabranch_tcp::congestion::Algorithm;
 use clap::Args;
 
 /// Where the control socket is unless told otherwise.
@@ -62,6 +63,10 @@ pub struct ServeArgs {
     /// connections are refused and open ones slow down
     #[arg(long, value_name = "BYTES", default_value = "1G")]
     pub memory: Memory,
+
+    /// Congestion control of what is sent: cubic, reno or bbr (version 3)
+    #[arg(long, value_name = "NAME", default_value = "cubic")]
+    pub congestion: Algorithm,
 
     /// Seconds that open connections have to finish when the server is told to stop
     #[arg(long, value_name = "SECONDS", default_value_t = 30)]

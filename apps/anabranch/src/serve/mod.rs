@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anabranch_sockets::{Host, Limits, StackConfig};
+use anabranch_tcp::Config as TcpConfig;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use crate::cli::Failure;
@@ -149,7 +150,10 @@ fn bind_control(args: &ServeArgs) -> Result<ControlSocket, Failure> {
 fn stack_config(args: &ServeArgs, mtu: u16) -> StackConfig {
     let memory = usize::try_from(args.memory.0).unwrap_or(usize::MAX);
     let defaults = Limits::default();
+    let mut tcp = TcpConfig::default();
+    tcp.congestion.algorithm = args.congestion;
     StackConfig {
+        tcp,
         mtu,
         limits: Limits {
             memory,
