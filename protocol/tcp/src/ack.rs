@@ -57,7 +57,6 @@ impl Tcb {
         let ecr = stamps_of(segment).filter(|_| self.stamps.on).map(|s| s.ecr);
         let mut news = News {
             ecr,
-            marked: self.reports_mark(segment),
             ..News::default()
         };
         if ack > una as i64 {
@@ -80,6 +79,7 @@ impl Tcb {
         if !self.agreed.sack {
             self.count_duplicate(segment, ack == una as i64 && !moved, &mut news);
         }
+        news.marked = self.reports_mark(segment, news.acked > 0 || news.delivered > 0);
         if self.snd.nxt > una || news.dsack.is_some() || self.recovery.tail.is_some() {
             self.recover(now, &news);
         }

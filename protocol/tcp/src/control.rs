@@ -122,6 +122,9 @@ impl Tcb {
     /// Largest payload of one emit: whole segments, a super-frame at the present rate.
     pub(crate) fn frame(&self, gso_max: u32) -> u64 {
         let mss = u64::from(self.mss());
+        if self.ecn.breaks_offload() {
+            return mss;
+        }
         let frame = (u64::from(gso_max) / mss).max(1) * mss;
         let unpaced = self.starts();
         match self.pacing_rate().filter(|_| !unpaced) {

@@ -205,7 +205,7 @@ impl Tcb {
             timestamps: self.stamps.on,
             sack: self.agreed.sack,
             window_scales: self.agreed.scaling.then_some(scales),
-            ecn: self.ecn.on,
+            ecn: self.ecn(),
             passive: self.agreed.passive,
         }
     }

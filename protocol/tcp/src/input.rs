@@ -52,6 +52,9 @@ impl Tcb {
             return self.reset_by_peer(now, start);
         }
         if segment.flags.has(Flags::SYN) {
+            if start == 0 && segment.flags.has(Flags::ACK) {
+                self.agree_on_ecn_again(segment);
+            }
             // RFC 5961 §4: whoever sent it answers with a RST if it is no longer connected.
             self.challenge(now);
             return self.receipt();

@@ -14,6 +14,7 @@
 #[doc = include_str!("../README.md")]
 struct Readme;
 
+mod accecn;
 mod ack;
 mod acks;
 pub mod autotune;

@@ -133,7 +133,7 @@ impl Tcb {
             OPTION_SPACE.saturating_sub(u32::from(grant.ack_options) + self.stamps.option_len());
         let options = self.options(now, space);
         let wnd = self.window(grant);
-        let flags = Flags::ACK.with(self.ecn_report());
+        let flags = Flags::ACK.with(self.ecn_report(true));
         let emit = self.segment(position, flags, options, kind);
         self.finish(Emit { wnd, ..emit })
     }
@@ -328,7 +328,7 @@ impl Tcb {
     fn data(&mut self, now: Instant, grant: &Grant, start: u64, end: u64, kind: Kind) -> Emit {
         let fin = end > self.snd.end;
         let payload = (end - start - u64::from(fin)) as u32;
-        let mut flags = Flags::ACK.with(self.ecn_report());
+        let mut flags = Flags::ACK.with(self.ecn_report(false));
         if end >= self.snd.end && payload > 0 {
             flags = flags.with(Flags::PSH);
         }
@@ -389,7 +389,8 @@ impl Tcb {
         emit
     }
 
-    /// Timestamps, and SACK blocks if `space` bytes allow: 4 for the option with padding, 8 each.
+    /// Timestamps, and SACK blocks if `space` bytes allow: 4 for the option with padding, 8 each;
+    /// accurate ECN if there is still space.
     fn options(&mut self, now: Instant, space: u32) -> Options {
         let most = (space.saturating_sub(4) / 8) as usize;
         let sack = if self.agreed.sack && self.rcv.has_sack() {
@@ -398,7 +399,17 @@ impl Tcb {
             SackBlocks::new()
         };
         let timestamps = self.stamps.on.then(|| self.stamps.make(now));
-        Options::Segment(SegmentOptions { timestamps, sack })
+        let taken = if sack.is_empty() {
+            0
+        } else {
+            4 + 8 * sack.len() as u32
+        };
+        let acc_ecn = self.ecn_option(space.saturating_sub(taken));
+        Options::Segment(SegmentOptions {
+            timestamps,
+            sack,
+            acc_ecn,
+        })
     }
 
     /// Receive room as far as it may be advertised.

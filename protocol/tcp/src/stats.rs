@@ -37,6 +37,8 @@ pub struct Stats {
     pub challenge_acks: u32,
     /// Segments received that the network had marked (RFC 3168), where that was agreed.
     pub marked_in: u64,
+    /// Segments sent that the peer reported as marked, with accurate feedback (RFC 9768).
+    pub marked_out: u64,
     /// Times the window was reduced because the peer reported marks.
     pub ecn_reductions: u32,
     /// Duplicate SACK blocks received (RFC 2883): the peer got something twice.

@@ -120,6 +120,22 @@ pub struct SegmentOptions {
     pub timestamps: Option<Timestamps>,
     /// SACK blocks.
     pub sack: SackBlocks,
+    /// Accurate ECN.
+    pub acc_ecn: Option<AccEcn>,
+}
+
+/// Accurate ECN option (RFC 9768 §3.2.3): payload bytes that arrived with each IP ECN field,
+/// modulo 2²⁴. Fields are left out from the end of the option's order only.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct AccEcn {
+    /// With ECT(0).
+    pub e0b: Option<u32>,
+    /// With CE.
+    pub ceb: Option<u32>,
+    /// With ECT(1).
+    pub e1b: Option<u32>,
+    /// The order is that of AccECN1, ECT(1) first, instead of that of AccECN0, ECT(0) first.
+    pub e1b_first: bool,
 }
 
 /// TCP's own options, typed by segment class: a window scale on data cannot be written.

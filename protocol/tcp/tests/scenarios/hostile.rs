@@ -113,7 +113,11 @@ impl Hostile {
                 ..SynOptions::default()
             })
         } else {
-            Options::Segment(SegmentOptions { timestamps, sack })
+            Options::Segment(SegmentOptions {
+                timestamps,
+                sack,
+                acc_ecn: None,
+            })
         };
         let len = [0, 0, 1, 1000, 30_000][self.rng.below(5) as usize];
         Segment {

@@ -2,6 +2,7 @@
 
 mod harness;
 
+mod accurate_ecn;
 mod acks;
 mod attacks;
 mod autotune;

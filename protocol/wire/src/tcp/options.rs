@@ -1,6 +1,8 @@
 //! TCP options on the wire (RFC 9293 §3.2), in the order and padding of Linux.
 
-use super::{Class, FastOpen, Flags, MAX_OPTIONS, Options, SegmentOptions, SynOptions, Timestamps};
+use super::{
+    AccEcn, Class, FastOpen, Flags, MAX_OPTIONS, Options, SegmentOptions, SynOptions, Timestamps,
+};
 use crate::mptcp::{self, MptcpOption, MptcpOptions};
 use crate::writer::Writer;
 use crate::{BuildError, Seq};
@@ -14,6 +16,8 @@ const SACK_PERMITTED: u8 = 4;
 const SACK: u8 = 5;
 const TIMESTAMPS: u8 = 8;
 const FAST_OPEN: u8 = 34;
+const ACC_ECN0: u8 = 172;
+const ACC_ECN1: u8 = 174;
 const EXPERIMENT: u8 = 254;
 /// What tells Fast Open from other experiments (RFC 6994).
 const FAST_OPEN_EXID: [u8; 2] = [0xf9, 0x89];
@@ -234,6 +238,51 @@ impl FastOpen {
     }
 }
 
+impl AccEcn {
+    /// The fields in the order of the option.
+    fn fields(&mut self) -> [&mut Option<u32>; 3] {
+        if self.e1b_first {
+            [&mut self.e1b, &mut self.ceb, &mut self.e0b]
+        } else {
+            [&mut self.e0b, &mut self.ceb, &mut self.e1b]
+        }
+    }
+
+    /// Whole fields count; what is left over is for later versions (RFC 9768 §3.2.3.2.3).
+    fn read(kind: u8, body: &[u8]) -> AccEcn {
+        let mut option = AccEcn {
+            e1b_first: kind == ACC_ECN1,
+            ..AccEcn::default()
+        };
+        for (field, bytes) in option.fields().into_iter().zip(body.as_chunks::<3>().0) {
+            let [a, b, c] = *bytes;
+            *field = Some(u32::from_be_bytes([0, a, b, c]));
+        }
+        option
+    }
+
+    /// Bytes on the wire without padding.
+    fn len(mut self) -> usize {
+        2 + 3 * self.fields().into_iter().flatten().count()
+    }
+
+    fn emit(mut self, out: &mut Writer) {
+        let len = self.len();
+        let kind = if self.e1b_first { ACC_ECN1 } else { ACC_ECN0 };
+        out.put(&[kind, len as u8]);
+        for field in self.fields().into_iter().flatten() {
+            out.put(&field.to_be_bytes()[1..]);
+        }
+        pad(len, out);
+    }
+
+    fn is_writable(mut self) -> bool {
+        let present = self.fields().map(|field| field.is_some());
+        let fits = self.fields().into_iter().flatten().all(|n| *n < 1 << 24);
+        fits && present.is_sorted_by(|a, b| a >= b)
+    }
+}
+
 /// RFC 7413 §4.1.1: none (a request), or 4 to 16 bytes, an even number.
 fn is_cookie(cookie: &[u8]) -> bool {
     cookie.len().is_multiple_of(2) && matches!(cookie.len(), 0 | 4..=16)
@@ -255,6 +304,7 @@ impl SegmentOptions {
                 }
                 self.sack = blocks.iter().map(read_block).collect();
             }
+            ACC_ECN0 | ACC_ECN1 => self.acc_ecn = Some(AccEcn::read(kind, body)),
             _ => {}
         }
         true
@@ -271,7 +321,10 @@ impl SegmentOptions {
         } else {
             4 + 8 * self.sack.len()
         };
-        timestamps + sack
+        let acc_ecn = self
+            .acc_ecn
+            .map_or(0, |option| option.len().next_multiple_of(4));
+        timestamps + sack + acc_ecn
     }
 
     fn emit(&self, out: &mut Writer) {
@@ -286,6 +339,14 @@ impl SegmentOptions {
                 out.u32(right.0);
             }
         }
+        if let Some(option) = &self.acc_ecn {
+            option.emit(out);
+        }
+    }
+
+    /// Whether a peer would read back what is written.
+    fn is_writable(&self) -> bool {
+        self.acc_ecn.is_none_or(|option| option.is_writable())
     }
 }
 
@@ -315,7 +376,7 @@ pub(crate) fn emit(
     let class = Class::of(flags);
     let own = match options {
         Options::Syn(syn) => class != Class::Segment && syn.is_writable(),
-        Options::Segment(_) => class == Class::Segment,
+        Options::Segment(segment) => class == Class::Segment && segment.is_writable(),
     };
     if !own || !mptcp.iter().all(|option| option.fits(class)) {
         return Err(BuildError::OptionClass);

@@ -41,7 +41,11 @@ fn syn(timestamps: Option<Timestamps>) -> Options {
 }
 
 fn segment(timestamps: Option<Timestamps>, sack: SackBlocks) -> Options {
-    Options::Segment(SegmentOptions { timestamps, sack })
+    Options::Segment(SegmentOptions {
+        timestamps,
+        sack,
+        acc_ecn: None,
+    })
 }
 
 #[test]
@@ -303,4 +307,42 @@ fn what_no_peer_would_read_is_not_written() {
         .unwrap_err();
         assert_eq!(error, BuildError::OptionClass, "{options:?} {mptcp:?}");
     }
+}
+
+#[test]
+fn the_experimental_fast_open_option_has_its_number_in_front() {
+    let options = Options::Syn(SynOptions {
+        fast_open: Some(FastOpen {
+            cookie: smallvec![1, 2, 3, 4],
+            experimental: true,
+        }),
+        ..SynOptions::default()
+    });
+    assert_eq!(
+        written(Flags::SYN, &options, &[]),
+        hex("fe08 f989 01020304")
+    );
+}
+
+#[test]
+fn accurate_ecn_comes_last_with_the_fields_there_are() {
+    let options = |option| {
+        Options::Segment(SegmentOptions {
+            acc_ecn: Some(option),
+            ..SegmentOptions::default()
+        })
+    };
+    let two = AccEcn {
+        e0b: Some(1001),
+        ceb: Some(7),
+        ..AccEcn::default()
+    };
+    let written = |option| written(Flags::ACK, &options(option), &[]);
+    assert_eq!(written(two), hex("ac08 0003e9 000007"));
+    let three = AccEcn {
+        e1b: Some(1),
+        e1b_first: true,
+        ..two
+    };
+    assert_eq!(written(three), hex("ae0b 000001 000007 0003e9 01"));
 }

@@ -4,7 +4,6 @@ use crate::support::hex;
 use anabranch_wire::mptcp::*;
 use anabranch_wire::tcp::*;
 use anabranch_wire::{Packet, Seq};
-use smallvec::smallvec;
 
 /// A packet with these bits and this options area.
 fn read(flags: Flags, options: &str) -> Packet {
@@ -135,7 +134,7 @@ fn malformed_options_are_counted_and_the_others_stand() {
         let timestamps = Some(Timestamps { val: 1, ecr: 2 });
         let expected = SegmentOptions {
             timestamps,
-            sack: smallvec![],
+            ..SegmentOptions::default()
         };
         assert_eq!(
             (packet.options, packet.bad_options),

@@ -2,15 +2,17 @@
 //!
 //! A line is `flags start:end ack n` with tcpdump's flags (`S.`, `.`, `P.`, `F.`, `R`; `E` is ECE,
 //! `W` CWR, `e` AE), then `ecn n` where the IP field is not 0, then for what goes in any of
-//! `win n`, `sack a:b`, `val n`, `ecr n`, `mss n`, `ws n`, `sackok`, `gso n`, `fo=cookie` and
-//! `signal`. Our SYN has number 0, and so has the peer's.
+//! `win n`, `sack a:b`, `val n`, `ecr n`, `mss n`, `ws n`, `sackok`, `gso n`, `fo=cookie`, `acc e0b:ceb`
+//! and `signal`. Our SYN has number 0, and so has the peer's.
 
 use super::pair::segmented;
 use anabranch_tcp::budget::Budget;
 use anabranch_tcp::config::Congestion;
 use anabranch_tcp::{Config, Event, Instant, Segment, SocketOption, State, Stream, StreamConfig};
 use anabranch_wire::Seq;
-use anabranch_wire::tcp::{FastOpen, Flags, Options, SegmentOptions, SynOptions, Timestamps};
+use anabranch_wire::tcp::{
+    AccEcn, FastOpen, Flags, Options, SegmentOptions, SynOptions, Timestamps,
+};
 use std::time::Duration;
 
 /// Initial sequence numbers, both about to wrap.
@@ -116,7 +118,7 @@ impl Script {
         Script::accepting_with(&Script::config(tcp), syn)
     }
 
-    fn accepting_with(config: &StreamConfig, syn: &str) -> Script {
+    pub(crate) fn accepting_with(config: &StreamConfig, syn: &str) -> Script {
         let now = Instant(1_000_000_000);
         let syn = parse(syn, 60_000);
         Script::new(Stream::accept(now, config, &syn, ISS, 5000), now)
@@ -309,6 +311,11 @@ fn line(segment: &Segment) -> String {
         for (left, right) in &options.sack {
             text += &format!(" sack {}:{}", left.since(IRS), right.since(IRS));
         }
+        if let Some(option) = &options.acc_ecn {
+            let fields = [option.e0b, option.ceb, option.e1b];
+            let fields: Vec<String> = fields.iter().flatten().map(u32::to_string).collect();
+            text += &format!(" acc {}", fields.join(":"));
+        }
     }
     text
 }
@@ -385,6 +392,13 @@ fn parse(line: &str, win: u16) -> Segment {
             "ecr" => stamps.get_or_insert(Timestamps::default()).ecr = value.0,
             "mss" => syn.mss = Some(value.0 as u16),
             "ws" => syn.window_scale = Some(value.0 as u8),
+            "acc" => {
+                options.acc_ecn = Some(AccEcn {
+                    e0b: Some(value.0),
+                    ceb: Some(value.1),
+                    ..AccEcn::default()
+                });
+            }
             "ecn" => segment.ecn = value.0 as u8,
             "gso" => segment.gso_size = value.0 as u16,
             _ => panic!("unknown word {word}"),

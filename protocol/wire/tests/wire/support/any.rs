@@ -62,12 +62,38 @@ fn syn_options() -> impl Strategy<Value = Options> {
 
 fn segment_options() -> impl Strategy<Value = Options> {
     let block = any::<(u32, u32)>().prop_map(|(left, right)| (Seq(left), Seq(right)));
-    (option::of(timestamps()), vec(block, 0..=4)).prop_map(|(timestamps, mut sack)| {
-        sack.truncate(if timestamps.is_some() { 3 } else { 4 });
+    let parts = (
+        option::of(timestamps()),
+        vec(block, 0..=4),
+        option::of(acc_ecn()),
+    );
+    parts.prop_map(|(timestamps, mut sack, acc_ecn)| {
+        // Either takes 12 bytes of 40, SACK 4 and 8 for each block.
+        let others = usize::from(timestamps.is_some()) + usize::from(acc_ecn.is_some());
+        sack.truncate([4, 3, 1][others]);
         Options::Segment(SegmentOptions {
             timestamps,
             sack: sack.into(),
+            acc_ecn,
         })
+    })
+}
+
+fn acc_ecn() -> impl Strategy<Value = AccEcn> {
+    (vec(0u32..1 << 24, 0..=3), any::<bool>()).prop_map(|(fields, e1b_first)| {
+        let mut fields = fields.into_iter();
+        let (first, ceb, last) = (fields.next(), fields.next(), fields.next());
+        let (e0b, e1b) = if e1b_first {
+            (last, first)
+        } else {
+            (first, last)
+        };
+        AccEcn {
+            e0b,
+            ceb,
+            e1b,
+            e1b_first,
+        }
     })
 }
 
