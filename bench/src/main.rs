@@ -31,6 +31,9 @@ struct Arguments {
     /// One short round: shows that everything runs, not how fast.
     #[arg(long)]
     quick: bool,
+    /// Plain TCP instead of Multipath TCP: anabranch beside Linux, over one link.
+    #[arg(long)]
+    plain: bool,
     /// Write the figures to this file as JSON.
     #[arg(long)]
     json: Option<PathBuf>,
@@ -44,7 +47,12 @@ enum Command {
     Fairness(relayed::fairness::Options),
     /// A server, in the namespace it is started in.
     #[command(hide = true)]
-    Server { kind: Server },
+    Server {
+        kind: Server,
+        /// Plain TCP only.
+        #[arg(long)]
+        plain: bool,
+    },
 }
 
 /// Who serves.
@@ -52,16 +60,26 @@ enum Command {
 enum Server {
     /// anabranch's stack over TUN, in this process.
     Anabranch,
-    /// Linux's own Multipath TCP.
+    /// Linux's own Multipath TCP, or its TCP.
     Kernel,
     /// An endpoint without memory over TUN: the ceiling.
     Dumb,
 }
 
+impl Server {
+    fn name(self) -> &'static str {
+        match self {
+            Server::Anabranch => "anabranch",
+            Server::Kernel => "kernel",
+            Server::Dumb => "dumb",
+        }
+    }
+}
+
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let result = match arguments.command {
-        Some(Command::Server { kind }) => server::run(kind),
+        Some(Command::Server { kind, plain }) => server::run(kind, plain),
         Some(Command::Sender(options)) => relayed::sender::run(&options),
         Some(Command::Fairness(options)) => relayed::fairness::run(&options),
         None => scene::run(&arguments),

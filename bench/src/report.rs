@@ -1,18 +1,34 @@
 //! The figures as a table.
 
-use crate::scene::{Direction, Pinning, Sample};
+use crate::scene::{Direction, Pinning, Sample, servers};
 
 /// Prints medians and ratios as Markdown.
-pub(crate) fn print(samples: &[Sample], rounds: usize, seconds: f64, controller: &str) {
-    println!("Kernel client with two subflows over two veth pairs, MTU 1500; payload in Gbit/s,");
-    println!("kernels with {controller}, anabranch with CUBIC.");
+pub(crate) fn print(
+    samples: &[Sample],
+    rounds: usize,
+    seconds: f64,
+    controller: &str,
+    plain: bool,
+) {
+    match plain {
+        true => println!("Kernel client with plain TCP over a veth pair, MTU 1500;"),
+        false => {
+            println!("Kernel client with two subflows over two veth pairs, MTU 1500;");
+        }
+    }
+    println!("payload in Gbit/s, kernels with {controller}, anabranch with CUBIC.");
     println!(
         "CPU seconds of the whole machine per GB; median of {rounds} interleaved runs of {seconds} s.\n"
     );
+    let names: Vec<_> = servers(plain).iter().map(|it| it.name()).collect();
+    let ratios: Vec<_> = names[1..].iter().map(|name| format!("× {name}")).collect();
     println!(
-        "| ends | direction | anabranch | kernel | dumb TUN | × kernel | × dumb | CPU s/GB: anabranch | kernel | dumb |"
+        "| ends | direction | {} | {} | CPU s/GB: {} |",
+        names.join(" | "),
+        ratios.join(" | "),
+        names.join(" | "),
     );
-    println!("|---|---|---|---|---|---|---|---|---|---|");
+    println!("|---|---{}|", "|---".repeat(3 * names.len() - 1));
     for pinning in [Pinning::One, Pinning::Two, Pinning::Free] {
         for direction in [Direction::Upload, Direction::Download] {
             let of = |server: &str, value: fn(&Sample) -> f64| {
@@ -21,10 +37,14 @@ pub(crate) fn print(samples: &[Sample], rounds: usize, seconds: f64, controller:
                 };
                 median(samples.iter().filter(same).map(value).collect())
             };
-            let speed = ["anabranch", "kernel", "dumb"].map(|s| of(s, |s| s.gbits));
-            let cpu = ["anabranch", "kernel", "dumb"].map(|s| of(s, |s| s.cpu_per_gb));
+            let speed: Vec<_> = names.iter().map(|name| of(name, |s| s.gbits)).collect();
+            let ratio: Vec<_> = speed[1..].iter().map(|other| speed[0] / other).collect();
+            let cpu: Vec<_> = names
+                .iter()
+                .map(|name| of(name, |s| s.cpu_per_gb))
+                .collect();
             println!(
-                "| {} | {} | {:.1} | {:.1} | {:.1} | {:.2} | {:.2} | {:.2} | {:.2} | {:.2} |",
+                "| {} | {} | {} | {} | {} |",
                 match pinning {
                     Pinning::One => "one core",
                     Pinning::Two => "two cores",
@@ -34,17 +54,21 @@ pub(crate) fn print(samples: &[Sample], rounds: usize, seconds: f64, controller:
                     Direction::Upload => "to the server",
                     Direction::Download => "from the server",
                 },
-                speed[0],
-                speed[1],
-                speed[2],
-                speed[0] / speed[1],
-                speed[0] / speed[2],
-                cpu[0],
-                cpu[1],
-                cpu[2],
+                row(&speed, 1),
+                row(&ratio, 2),
+                row(&cpu, 2),
             );
         }
     }
+}
+
+/// Figures as cells of a row, with so many decimals.
+fn row(figures: &[f64], decimals: usize) -> String {
+    let cells: Vec<_> = figures
+        .iter()
+        .map(|it| format!("{it:.decimals$}"))
+        .collect();
+    cells.join(" | ")
 }
 
 /// The middle one, or the mean of the two in the middle.

@@ -67,8 +67,13 @@ pub(crate) fn run(arguments: &Arguments) -> io::Result<()> {
     for round in 0..rounds {
         for pinning in [Pinning::One, Pinning::Two, Pinning::Free] {
             for direction in [Direction::Upload, Direction::Download] {
-                for server in [Server::Anabranch, Server::Kernel, Server::Dumb] {
-                    let sample = measure(&topology, pinning, direction, server, seconds)?;
+                for server in servers(arguments.plain) {
+                    let situation = Situation {
+                        pinning,
+                        direction,
+                        plain: arguments.plain,
+                    };
+                    let sample = measure(&topology, situation, *server, seconds)?;
                     eprintln!(
                         "{}/{rounds} {pinning:?} {direction:?} {:<9} {:6.2} Gbit/s {:5.2} s/GB",
                         round + 1,
@@ -81,11 +86,27 @@ pub(crate) fn run(arguments: &Arguments) -> io::Result<()> {
             }
         }
     }
-    report::print(&samples, rounds, seconds, controller);
+    report::print(&samples, rounds, seconds, controller, arguments.plain);
     if let Some(path) = &arguments.json {
         std::fs::write(path, serde_json::to_vec_pretty(&samples)?)?;
     }
     Ok(())
+}
+
+/// Who is compared. The dumb endpoint speaks Multipath TCP only.
+pub(crate) fn servers(plain: bool) -> &'static [Server] {
+    match plain {
+        true => &[Server::Anabranch, Server::Kernel],
+        false => &[Server::Anabranch, Server::Kernel, Server::Dumb],
+    }
+}
+
+/// What is measured of each server.
+#[derive(Clone, Copy)]
+struct Situation {
+    pinning: Pinning,
+    direction: Direction,
+    plain: bool,
 }
 
 /// The kernels' congestion control: CUBIC, as ours; Reno where the machine does not let a namespace
@@ -107,17 +128,25 @@ fn choose_controller(topology: &Topology) -> io::Result<&'static str> {
 
 fn measure(
     topology: &Topology,
-    pinning: Pinning,
-    direction: Direction,
+    situation: Situation,
     server: Server,
     seconds: f64,
 ) -> io::Result<Sample> {
+    let Situation {
+        pinning,
+        direction,
+        plain,
+    } = situation;
     let (client_core, server_core) = match pinning {
         Pinning::One => (Some(0), Some(0)),
         Pinning::Two => (Some(0), Some(1)),
         Pinning::Free => (None, None),
     };
-    let _process = Process::start(&topology.server, server, server_core)?;
+    let _process = Process::start(&topology.server, server, plain, server_core)?;
+    let protocol = match plain {
+        true => Protocol::Tcp,
+        false => Protocol::Mptcp,
+    };
     let port = match direction {
         Direction::Upload => SINK,
         Direction::Download => SOURCE,
@@ -125,7 +154,7 @@ fn measure(
     let to = SocketAddr::new(topology.v4(Side::Server, 0), port);
     let (bytes, elapsed, busy) = topology.client.run(|| {
         cpu::pin(client_core)?;
-        let stream = socket::connect(Protocol::Mptcp, None, to, PATIENCE)?;
+        let stream = socket::connect(protocol, None, to, PATIENCE)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
         // Slow start and the second subflow's join are not what is measured.
@@ -135,11 +164,7 @@ fn measure(
     Ok(Sample {
         pinning,
         direction,
-        server: match server {
-            Server::Anabranch => "anabranch",
-            Server::Kernel => "kernel",
-            Server::Dumb => "dumb",
-        },
+        server: server.name(),
         gbits: bytes as f64 * 8.0 / elapsed / 1e9,
         cpu_per_gb: busy / (bytes as f64 / 1e9),
     })
@@ -175,11 +200,12 @@ fn move_for(
 struct Process(Child);
 
 impl Process {
-    fn start(host: &Host, kind: Server, core: Option<usize>) -> io::Result<Process> {
+    fn start(host: &Host, kind: Server, plain: bool, core: Option<usize>) -> io::Result<Process> {
         let name = format!("{kind:?}").to_lowercase();
         let mut command = Command::new(std::env::current_exe()?);
         command
             .args(["server", &name])
+            .args(plain.then_some("--plain"))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped());
         let mut child = host.run(|| {

@@ -16,12 +16,15 @@ use crate::{SINK, SOURCE, Server, dumb};
 const CHUNK: usize = 256 << 10;
 
 /// Serves until standard input ends; says "ready" when it does.
-pub(crate) fn run(kind: Server) -> io::Result<()> {
+pub(crate) fn run(kind: Server, plain: bool) -> io::Result<()> {
     let _attached = match kind {
         Server::Anabranch => Some(over_tun(anabranch)?),
         Server::Dumb => Some(over_tun(dumb::serve)?),
         Server::Kernel => {
-            kernel()?;
+            kernel(match plain {
+                true => Protocol::Tcp,
+                false => Protocol::Mptcp,
+            })?;
             None
         }
     };
@@ -83,10 +86,10 @@ async fn write_all(mut stream: Stream) -> io::Result<()> {
     }
 }
 
-fn kernel() -> io::Result<()> {
+fn kernel(protocol: Protocol) -> io::Result<()> {
     let listen = |port| {
         let addr = SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
-        socket::listen(Protocol::Mptcp, addr)
+        socket::listen(protocol, addr)
     };
     let (sink, source) = (listen(SINK)?, listen(SOURCE)?);
     let patience = Duration::from_secs(3600);

@@ -44,6 +44,8 @@ impl fmt::Display for Kind {
 pub(crate) enum Congestion {
     Cubic,
     Reno,
+    /// Version 3 of ours, version 1 of Linux's.
+    Bbr,
 }
 
 impl Congestion {
@@ -51,6 +53,7 @@ impl Congestion {
         match self {
             Congestion::Cubic => Algorithm::Cubic,
             Congestion::Reno => Algorithm::NewReno,
+            Congestion::Bbr => Algorithm::Bbr,
         }
     }
 
@@ -58,6 +61,7 @@ impl Congestion {
         match self {
             Congestion::Cubic => "cubic",
             Congestion::Reno => "reno",
+            Congestion::Bbr => "bbr",
         }
     }
 }
