@@ -2,6 +2,7 @@
 //! they mean for loss recovery and the congestion window.
 
 use crate::input::stamps_of;
+use crate::recovery::frto::Frto;
 use crate::recovery::prr::Prr;
 use crate::recovery::scoreboard::Run;
 use crate::recovery::{DUP_THRESH, Phase, Recovery};
@@ -34,12 +35,25 @@ struct News {
     newest: Option<Run>,
     /// It acknowledged cumulatively something that was sent more than once.
     again: bool,
-    /// Bytes reported as received twice.
-    dsack: Option<u64>,
+    /// Reported as received twice.
+    dsack: Option<Duplicate>,
+    /// Something that was sent once, before recovery began, was delivered.
+    original: bool,
+    /// Where the recovery that lasts ends.
+    point: u64,
     /// TSecr.
     ecr: Option<u32>,
     /// It reported packets that the network marked.
     marked: bool,
+}
+
+/// A DSACK (RFC 2883).
+#[derive(Clone, Copy, Debug)]
+struct Duplicate {
+    end: u64,
+    bytes: u64,
+    /// It answers a tail-loss probe: neither reordering nor a needless recovery.
+    probe: bool,
 }
 
 impl Tcb {
@@ -57,6 +71,7 @@ impl Tcb {
         let ecr = stamps_of(segment).filter(|_| self.stamps.on).map(|s| s.ecr);
         let mut news = News {
             ecr,
+            point: self.recovery.point,
             ..News::default()
         };
         if ack > una as i64 {
@@ -132,9 +147,9 @@ impl Tcb {
             .map(|(l, r)| (self.snd.position(*l), self.snd.position(*r)))
             .collect();
         if let Some(duplicate) = reported_twice(&blocks, ack, self.snd.wnd.max) {
-            news.dsack = Some(duplicate);
             self.stats.dsacks += 1;
             blocks.remove(0);
+            news.dsack = self.believe(duplicate);
         }
         // In order of position, so that a later block is not taken for reordering.
         blocks.sort_unstable();
@@ -156,6 +171,20 @@ impl Tcb {
                 });
             }
         }
+    }
+
+    /// A duplicate that we may have caused: no more can arrive twice than was sent again. The rest
+    /// was made by the network, or is a lie.
+    fn believe(&mut self, (start, end): (i64, i64)) -> Option<Duplicate> {
+        let bytes = (end - start) as u64;
+        let dsacked = self.recovery.dsacked + bytes;
+        if dsacked > self.stats.bytes_retransmitted || end <= 0 {
+            return None;
+        }
+        self.recovery.dsacked = dsacked;
+        let end = end as u64;
+        let probe = self.recovery.tail.is_some_and(|p| p.again && p.end == end);
+        Some(Duplicate { end, bytes, probe })
     }
 
     /// Whether a transmission at some time was after the segment that is echoed was sent: an
@@ -193,15 +222,19 @@ impl Tcb {
     fn recover(&mut self, now: Instant, news: &News) {
         self.measure(now, news);
         self.look_for_undo(news);
+        self.judge_timeout(news);
         self.settle_tail_probe(now, news);
+        self.settle_trial(now);
         let newly_lost = self.detect_losses(now, news.acked > 0);
         let una = self.snd.una;
         let phase = self.recovery.phase;
         if phase != Phase::Open && una >= self.recovery.point {
             self.recovered();
         }
-        if self.recovery.phase == Phase::Open && !self.recovery.board.lost().is_empty() {
+        let lost = !self.recovery.board.lost().is_empty();
+        if lost && self.recovery.phase == Phase::Open && !self.trial_failed(now) {
             self.enter_recovery(now);
+            self.recovery.prr.includes(news.delivered);
         }
         if self.recovery.phase == Phase::Recovery {
             let safe = news.acked > 0 && newly_lost == 0;
@@ -216,15 +249,12 @@ impl Tcb {
             if self.recovery.phase == Phase::Open {
                 self.react_to_mark(now);
             }
-        } else if news.acked > 0
-            && phase != Phase::Recovery
-            && self.recovery.phase != Phase::Recovery
-        {
+        } else if phase != Phase::Recovery && self.may_grow(news) {
             let ack = self.ack_of(now, news.delivered, news.last_sent);
             self.control.cc.on_ack(&ack);
         }
         let probing = self.timers.is_set(Timer::Tlp) && !self.may_probe_tail();
-        if news.acked > 0 || probing {
+        if (news.acked > 0 && !self.impatient(phase)) || probing {
             self.arm_loss_timer(now);
         }
     }
@@ -240,6 +270,21 @@ impl Tcb {
         self.tell_losses();
         let ack = self.ack_of(now, news.delivered, news.last_sent);
         self.tell_sample(&ack, sample, newly_lost);
+    }
+
+    /// Not during fast recovery. Where the network reorders, what is sacked is progress too.
+    fn may_grow(&self, news: &News) -> bool {
+        let reorders = self.agreed.sack && self.recovery.rack.reordering_seen();
+        let forward = news.acked > 0 || (reorders && news.delivered > 0);
+        forward && self.recovery.phase != Phase::Recovery
+    }
+
+    /// Without SACK only the first partial acknowledgement restarts the timer (RFC 6582 §3.2).
+    fn impatient(&mut self, before: Phase) -> bool {
+        let partial = !self.agreed.sack
+            && before == Phase::Recovery
+            && self.recovery.phase == Phase::Recovery;
+        partial && std::mem::replace(&mut self.recovery.reno.partial, true)
     }
 
     /// Take the round-trip time where it is unambiguous (Karn): by when the first of what is
@@ -274,15 +319,16 @@ impl Tcb {
         if undo.until.is_some_and(|until| self.snd.una > until) {
             undo.armed = false;
         }
-        if news.dsack.is_some() {
+        let dsack = news.dsack.filter(|d| !d.probe);
+        if dsack.is_some() {
             self.recovery.rack.on_dsack(self.snd.una, self.snd.nxt);
         }
         if !undo.armed {
             return;
         }
         let mut spurious = false;
-        if let Some(bytes) = news.dsack.filter(|_| undo.unreported > 0) {
-            undo.unreported = undo.unreported.saturating_sub(bytes);
+        if let Some(dsack) = dsack.filter(|d| undo.unreported > 0 && d.end > undo.marker) {
+            undo.unreported = undo.unreported.saturating_sub(dsack.bytes);
             spurious = undo.unreported == 0;
         }
         if news.again && self.recovery.phase != Phase::Open {
@@ -300,11 +346,38 @@ impl Tcb {
         self.control.cc.undo();
         self.rtt.reset_backoff();
         let recovery = &mut self.recovery;
+        if recovery.phase == Phase::Loss {
+            recovery.rack.forget_newest();
+        } else {
+            recovery.rack.reordering();
+        }
         recovery.undo.armed = false;
         recovery.board.forget_losses();
         recovery.rack.rejudge(self.snd.una);
+        recovery.count.rejudge(self.snd.una);
         recovery.phase = Phase::Open;
+        recovery.frto = Frto::Off;
         recovery.force = false;
+    }
+
+    /// Whether the last timeout was needed (RFC 5682 §3.1).
+    fn judge_timeout(&mut self, news: &News) {
+        if self.recovery.phase != Phase::Loss || self.recovery.frto == Frto::Off {
+            return;
+        }
+        // Without SACK an acknowledgement of what was sent again may cover what waited behind it.
+        let original = news.original && (self.agreed.sack || !news.again);
+        let unsent = self.snd.nxt < self.snd.limit() && self.snd.right() > self.snd.nxt;
+        let partial = news.acked > 0 && self.snd.una < self.recovery.point;
+        match self.recovery.frto {
+            _ if original => self.undo(),
+            Frto::Waiting if partial && unsent => {
+                self.recovery.frto = Frto::Probing;
+                self.recovery.point = self.snd.nxt;
+            }
+            Frto::Waiting if !partial => {}
+            _ => self.recovery.frto = Frto::Off,
+        }
     }
 
     /// What became of a tail-loss probe (RFC 8985 §7.4.2).
@@ -334,6 +407,10 @@ impl Tcb {
         }
         let una = self.snd.una;
         let mss = self.mss();
+        if !self.config.retransmit.rack {
+            let Recovery { board, count, .. } = &mut self.recovery;
+            return count.detect(board, una, u64::from(mss));
+        }
         let recovery = &mut self.recovery;
         let eager = recovery.phase != Phase::Open || recovery.segments_sacked(mss) >= DUP_THRESH;
         let reo_wnd = recovery.rack.reo_wnd(eager, &self.rtt);
@@ -375,10 +452,12 @@ impl Tcb {
         let recovery = &mut self.recovery;
         recovery.phase = Phase::Recovery;
         recovery.point = self.snd.nxt;
-        recovery.prr = Prr::start(flight, recovery.pipe());
+        let pipe = recovery.pipe();
+        recovery.prr = Prr::start(pipe + recovery.board.lost().bytes(), pipe);
         recovery.force = true;
         recovery.tail = None;
-        recovery.arm_undo();
+        recovery.arm_undo(self.snd.una);
+        recovery.count.recovery_begins();
         self.arm_loss_timer(now);
     }
 
@@ -399,6 +478,7 @@ impl Tcb {
     fn recovered(&mut self) {
         let recovery = &mut self.recovery;
         recovery.phase = Phase::Open;
+        recovery.frto = Frto::Off;
         recovery.force = false;
         recovery.rack.recovered();
         recovery.reno = Default::default();
@@ -433,6 +513,7 @@ impl News {
             self.newest = Some(piece);
         }
         if !piece.again {
+            self.original |= piece.start < self.point;
             self.first_sent = Some(
                 self.first_sent
                     .map_or(piece.sent_at, |t| t.min(piece.sent_at)),
@@ -445,9 +526,9 @@ impl News {
     }
 }
 
-/// Length of the first block if it reports a duplicate (RFC 2883 §4): below the acknowledgement,
+/// The first block if it reports a duplicate (RFC 2883 §4): below the acknowledgement,
 /// though not further than can be, or within the second block.
-fn reported_twice(blocks: &[(i64, i64)], ack: i64, window: u32) -> Option<u64> {
+fn reported_twice(blocks: &[(i64, i64)], ack: i64, window: u32) -> Option<(i64, i64)> {
     let (left, right) = *blocks.first()?;
     if left >= right || left < ack - 2 * i64::from(window) {
         return None;
@@ -455,5 +536,5 @@ fn reported_twice(blocks: &[(i64, i64)], ack: i64, window: u32) -> Option<u64> {
     let within = blocks
         .get(1)
         .is_some_and(|second| second.0 <= left && right <= second.1);
-    (right <= ack || within).then_some((right - left) as u64)
+    (right <= ack || within).then_some((left, right))
 }

@@ -37,6 +37,8 @@ pub struct Config {
     pub congestion: Congestion,
     /// Retransmission.
     pub retransmit: Retransmit,
+    /// Finding out what the path carries.
+    pub path_mtu: PathMtu,
     /// Probing of an idle peer; `None`: never.
     pub keepalive: Option<Keepalive>,
     /// Length of TIME-WAIT (RFC 9293 §3.6.1: 2 MSL).
@@ -121,6 +123,41 @@ pub struct Retransmit {
     pub data_retries: u8,
     /// Use tail-loss probes (RFC 8985 §7).
     pub tail_loss_probe: bool,
+    /// Find losses by time (RFC 8985 §6) where selective acknowledgements were agreed; otherwise
+    /// by counting what was sacked beyond (RFC 6675).
+    pub rack: bool,
+    /// Look whether a retransmission timeout was needed before sending everything again (F-RTO,
+    /// RFC 5682).
+    pub frto: bool,
+}
+
+/// Path MTU discovery. Sizes are of payload and TCP options, as an MSS counts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct PathMtu {
+    /// Whether to probe with larger segments of data (RFC 4821).
+    pub probing: MtuProbing,
+    /// Size that is believed to pass anywhere (RFC 4821 §7.2): where probing starts, and what is
+    /// used where larger segments seem to vanish. 1024 suits IPv4; IPv6 guarantees 1220.
+    pub base_mss: u16,
+    /// Retransmission timeouts in a row that make a path that swallows large segments suspected.
+    pub black_hole_rtos: u8,
+    /// After this long a size that was given up is tried again (RFC 1191 §6.3, RFC 8201 §4: ten
+    /// minutes).
+    pub retry: Duration,
+}
+
+/// When to probe for a larger path MTU.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum MtuProbing {
+    /// Never: routers tell, or nobody does. What they told is forgotten after
+    /// [`PathMtu::retry`].
+    Off,
+    /// After large segments seemed to vanish, and [`PathMtu::retry`] after a router told a smaller
+    /// size.
+    #[default]
+    OnBlackHole,
+    /// From the start, upwards from [`PathMtu::base_mss`].
+    Always,
 }
 
 /// Keepalive parameters (RFC 9293 §3.8.4).
@@ -150,6 +187,7 @@ impl Default for Config {
             socket: Socket::default(),
             congestion: Congestion::default(),
             retransmit: Retransmit::default(),
+            path_mtu: PathMtu::default(),
             keepalive: None,
             time_wait: Duration::from_secs(60),
             fin_wait_2: Duration::from_secs(60),
@@ -200,6 +238,19 @@ impl Default for Retransmit {
             synack_retries: 5,
             data_retries: 15,
             tail_loss_probe: true,
+            rack: true,
+            frto: true,
+        }
+    }
+}
+
+impl Default for PathMtu {
+    fn default() -> PathMtu {
+        PathMtu {
+            probing: MtuProbing::default(),
+            base_mss: 1024,
+            black_hole_rtos: 3,
+            retry: Duration::from_secs(600),
         }
     }
 }

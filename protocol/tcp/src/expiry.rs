@@ -1,6 +1,7 @@
 //! What happens when a timer expires.
 
 use crate::recovery::Phase;
+use crate::recovery::frto::Frto;
 use crate::recovery::rtt::backed_off;
 use crate::segment::{Change, Close};
 use crate::tcb::Probe;
@@ -40,7 +41,7 @@ impl Tcb {
                 self.detect_losses(now, false);
                 self.tell_losses();
                 let lost = !self.recovery.board.lost().is_empty();
-                if lost && self.recovery.phase == Phase::Open {
+                if lost && self.recovery.phase == Phase::Open && !self.trial_failed(now) {
                     self.enter_recovery(now);
                 }
             }
@@ -73,6 +74,7 @@ impl Tcb {
         if counts && self.rtt.streak() >= u32::from(limit) && !alive {
             return self.abort(Close::TimedOut);
         }
+        let again = self.rtt.streak() > 0;
         self.rtt.back_off();
         self.stats.rtos += 1;
         if matches!(self.state, State::SynSent | State::SynReceived) {
@@ -80,23 +82,32 @@ impl Tcb {
             self.timers.set(Timer::Rto, now + self.rto());
             return Change::None;
         }
-        self.enter_loss(now);
+        self.suspect_black_hole(now);
+        self.enter_loss(now, again);
         self.timers.set(Timer::Rto, now + self.rto());
         Change::None
     }
 
     /// What is outstanding is lost, but for what was sent so recently that it may be under way
-    /// (RFC 8985 §6.3).
-    fn enter_loss(&mut self, now: Instant) {
+    /// (RFC 8985 §6.3). `again`: the timer expired for the same segment before.
+    fn enter_loss(&mut self, now: Instant, again: bool) {
         let (una, nxt) = (self.snd.una, self.snd.nxt);
         let flight = nxt - una;
-        let first = self.recovery.phase != Phase::Loss;
+        // One reduction for each window: none for what a recovery could not repair, and none for
+        // a segment that is lost once more (RFC 5681 §3.1).
+        let first = match self.recovery.phase {
+            Phase::Open => true,
+            Phase::Recovery => false,
+            Phase::Loss => !again,
+        };
         self.control.cc.on_rto(now, flight, self.mss(), first);
         self.window_reduced();
         let recovery = &mut self.recovery;
         if first {
-            recovery.arm_undo();
+            recovery.arm_undo(una);
         }
+        let fresh = recovery.phase == Phase::Open || again;
+        recovery.frto = Frto::start(self.config.retransmit.frto && fresh);
         recovery.phase = Phase::Loss;
         recovery.point = nxt;
         recovery.force = true;
@@ -108,9 +119,10 @@ impl Tcb {
             // The peer took back what it had sacked (RFC 2018 §8).
             recovery.board.forget_sacks();
             recovery.board.mark_lost(una, nxt);
+            recovery.frto = Frto::Off;
             return;
         }
-        let late = if self.agreed.sack {
+        let late = if self.agreed.sack && self.config.retransmit.rack {
             recovery.rack.rtt()
         } else {
             Duration::ZERO

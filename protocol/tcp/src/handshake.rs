@@ -4,6 +4,7 @@ use crate::acks::AckPolicy;
 use crate::congestion::Init;
 use crate::control::Control;
 use crate::input::refusal;
+use crate::mtu::PathMtu;
 use crate::rcv_rtt::RcvRtt;
 use crate::recovery::Recovery;
 use crate::recovery::rtt::Rtt;
@@ -47,6 +48,7 @@ impl Tcb {
                 },
                 &config.congestion.pacing,
             ),
+            mtu: PathMtu::new(config.mss),
             agreed: Agreed {
                 mss,
                 owner_options: 0,
@@ -121,7 +123,8 @@ impl Tcb {
             .unwrap_or(DEFAULT_MSS)
             .max(LEAST_MSS)
             .min(self.config.mss);
-        self.agreed.mss = u32::from(mss);
+        self.agreed.mss = u32::from(mss).min(self.agreed.mss);
+        self.start_path_mtu(now);
         self.agreed.sack = self.config.sack && options.sack_permitted;
         match options.window_scale.filter(|_| self.config.window_scaling) {
             Some(scale) => {

@@ -43,7 +43,7 @@ impl Tcb {
             return Change::None;
         }
         match error.kind {
-            IcmpKind::TooBig { mss } => self.path_mss(now, mss),
+            IcmpKind::TooBig { mss } => self.path_takes(now, mss.max(LEAST_PATH_MSS)),
             IcmpKind::Unreachable { hard } => {
                 let opening = matches!(self.state, State::SynSent | State::SynReceived);
                 if hard && opening {
@@ -52,20 +52,5 @@ impl Tcb {
             }
         }
         Change::None
-    }
-
-    /// The path carries less than we thought: what is outstanding is sent again in smaller
-    /// segments, without blaming congestion (RFC 1191 §6.5).
-    fn path_mss(&mut self, now: Instant, mss: u16) {
-        let mss = u32::from(mss.max(LEAST_PATH_MSS));
-        if mss >= self.agreed.mss {
-            return;
-        }
-        self.agreed.mss = mss;
-        let (una, nxt) = (self.snd.una, self.snd.nxt);
-        if una > 0 && una < nxt {
-            self.recovery.board.mark_lost(una, nxt);
-            self.resend_after_path_change(now);
-        }
     }
 }

@@ -1,5 +1,7 @@
 //! Segments that leave (RFC 9293 §3.7, §3.8).
 
+use crate::mtu::Trial;
+use crate::recovery::frto::Frto;
 use crate::recovery::{Phase, TailProbe};
 use crate::segment::{Emit, Grant, Kind};
 use crate::tcb::Probe;
@@ -70,11 +72,24 @@ impl Tcb {
         {
             return Some(emit);
         }
+        if self.recovery.frto == Frto::Probing
+            && let Some((start, end)) = self.next_new(now, grant)
+        {
+            return Some(self.send_new(now, grant, start, end, Kind::New));
+        }
         if let Some((start, end)) = self.next_lost(now, grant) {
             return Some(self.send_again(now, grant, start, end, Kind::Retransmit));
         }
+        match self.next_trial(now) {
+            Trial::Send(start, end) => return Some(self.send_trial(now, grant, start, end)),
+            Trial::Wait => return self.poll_ack(now, grant),
+            Trial::No => {}
+        }
         if let Some((start, end)) = self.next_new(now, grant) {
             return Some(self.send_new(now, grant, start, end, Kind::New));
+        }
+        if let Some((start, end)) = self.next_unsure() {
+            return Some(self.send_again(now, grant, start, end, Kind::Retransmit));
         }
         self.poll_ack(now, grant)
     }
@@ -266,13 +281,26 @@ impl Tcb {
         let rtt = self.rtt.srtt().unwrap_or_default().as_nanos().max(1);
         let burst = BURST_TIME.as_nanos() * u128::from(limit) / rtt;
         let burst = u64::try_from(burst).unwrap_or(u64::MAX).max(2 * mss);
-        let steady = self.recovery.phase == Phase::Open && self.recovery.pipe() > 0;
+        // What duplicates let out leaves at once (limited transmit, RFC 3042).
+        let recovery = &self.recovery;
+        let steady = recovery.phase == Phase::Open
+            && recovery.board.sacked().is_empty()
+            && recovery.reno.dup_acks == 0
+            && recovery.pipe() > 0;
         steady && frame > mss && allowed < frame.min(limit / 4).min(burst)
     }
 
-    fn send_new(&mut self, now: Instant, grant: &Grant, start: u64, end: u64, kind: Kind) -> Emit {
-        let probes_window = kind == Kind::Probe && self.snd.una == self.snd.nxt;
-        if self.snd.una == self.snd.nxt {
+    pub(crate) fn send_new(
+        &mut self,
+        now: Instant,
+        grant: &Grant,
+        start: u64,
+        end: u64,
+        kind: Kind,
+    ) -> Emit {
+        let idle = self.snd.una == self.snd.nxt;
+        let probes_window = kind == Kind::Probe && idle;
+        if idle {
             self.seen.progress = now;
         }
         let stamp = self.note_sent(now, end - start);
@@ -289,7 +317,10 @@ impl Tcb {
             emit.ecn = ecn;
             emit.flags = emit.flags.with(flags);
         }
-        self.arm_loss_timer(now);
+        // A running retransmission timer is not put off by what is sent (RFC 6298 §5.1).
+        if idle || !self.timers.is_set(Timer::Rto) {
+            self.arm_loss_timer(now);
+        }
         emit
     }
 
@@ -306,7 +337,7 @@ impl Tcb {
         self.stats.retransmits += (end - start).div_ceil(u64::from(self.mss()));
         let stamp = self.note_sent(now, end - start);
         self.recovery.board.sent_again(start, end, now, stamp);
-        if self.agreed.sack {
+        if self.agreed.sack && self.config.retransmit.rack {
             self.recovery.rack.sent_again(start, end, now);
         }
         if kind == Kind::Retransmit {
@@ -318,7 +349,8 @@ impl Tcb {
             undo.unreported += end - start;
         }
         let emit = self.data(now, grant, start, end, kind);
-        if start == self.snd.una || !self.timers.is_set(Timer::Rto) {
+        let first = start == self.snd.una && !self.recovery.reno.partial;
+        if first || !self.timers.is_set(Timer::Rto) {
             self.arm_loss_timer(now);
         }
         emit

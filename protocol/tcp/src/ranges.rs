@@ -34,6 +34,11 @@ impl RangeSet {
         self.ranges.back().copied()
     }
 
+    /// The ranges, in order.
+    pub(crate) fn iter(&self) -> impl DoubleEndedIterator<Item = (u64, u64)> + '_ {
+        self.ranges.iter().copied()
+    }
+
     /// The range that holds `position`.
     pub(crate) fn at(&self, position: u64) -> Option<(u64, u64)> {
         let range = *self.ranges.get(self.first_ending_after(position))?;

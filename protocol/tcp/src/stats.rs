@@ -25,6 +25,10 @@ pub struct Stats {
     pub rtos: u32,
     /// Tail-loss probes sent.
     pub tail_probes: u32,
+    /// Probes for a larger path MTU sent.
+    pub mtu_probes: u32,
+    /// Times that large segments were suspected to vanish.
+    pub black_holes: u32,
     /// Times recovery was entered by acknowledgements.
     pub recoveries: u32,
     /// Times a reduction proved spurious and was undone.

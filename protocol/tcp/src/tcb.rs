@@ -4,6 +4,7 @@ use crate::acks::AckPolicy;
 use crate::config::Config;
 use crate::congestion::Init;
 use crate::control::Control;
+use crate::mtu::PathMtu;
 use crate::rcv_rtt::RcvRtt;
 use crate::recovery::rtt::Rtt;
 use crate::recovery::{Phase, Recovery};
@@ -68,6 +69,7 @@ pub struct Tcb {
     pub(crate) rcv_rtt: RcvRtt,
     pub(crate) control: Control,
     pub(crate) agreed: Agreed,
+    pub(crate) mtu: PathMtu,
     pub(crate) ecn: ecn::State,
     pub(crate) fast_open: Option<Box<fast_open::Opening>>,
     pub(crate) acks: AckPolicy,

@@ -1,6 +1,6 @@
 //! Links narrower than the hosts believe: routers say so, and segments become smaller.
 
-use crate::{at_ms, paths};
+use crate::{at_ms, is_mptcp, paths, server};
 use anabranch_sim::middlebox::Narrow;
 use anabranch_sim::{Middlebox, Scene};
 use anabranch_tcp::Instant;
@@ -17,7 +17,12 @@ fn through(mtu: u16, from: Instant, n: usize, mptcp: bool, v6: bool) {
     } else {
         Ipv4Addr::new(192, 0, 2, 254).into()
     };
-    let narrow = Narrow { mtu, from, router };
+    let narrow = Narrow {
+        mtu,
+        from,
+        router,
+        silent: false,
+    };
     let boxes = [true, false].map(|there| (0, there, Box::new(narrow) as Box<dyn Middlebox>));
     let mut world = scene.build_with(boxes.into());
     let report = world.run().unwrap_or_else(|f| panic!("{f}"));
@@ -52,4 +57,52 @@ fn the_path_becomes_narrow_in_the_middle() {
 #[test]
 fn one_of_two_paths_is_narrow() {
     through(1300, at_ms(200), 2, true, false);
+}
+
+/// 15 MB from the server through a path of two paths at most that swallows what is longer than
+/// `mtu`: the largest packets it sends there at the end.
+fn swallowed(mtu: u16, from: Instant, n: usize, mptcp: bool, v6: bool) -> u32 {
+    let mut paths = paths(n);
+    paths.iter_mut().for_each(|p| p.v6 = v6);
+    let mut scene = Scene::new(1, paths).bulk(0, 15_000_000);
+    scene.mptcp = mptcp;
+    let narrow = Narrow {
+        mtu,
+        from,
+        router: Ipv4Addr::UNSPECIFIED.into(),
+        silent: true,
+    };
+    let boxes = [true, false].map(|there| (0, there, Box::new(narrow) as Box<dyn Middlebox>));
+    let mut world = scene.build_with(boxes.into());
+    let report = world.run().unwrap_or_else(|f| panic!("{f}"));
+    assert_eq!(report.client.received, 15_000_000);
+    let limit = Duration::from_secs(8);
+    assert!(report.elapsed < limit, "{:?}", report.elapsed);
+    let info = server(&report);
+    assert_eq!(is_mptcp(info), mptcp);
+    info.subflows[0].path_mtu()
+}
+
+#[test]
+fn a_path_that_swallows_large_packets_from_the_start() {
+    for mptcp in [false, true] {
+        for v6 in [false, true] {
+            let found = swallowed(1400, Instant(0), 1, mptcp, v6);
+            assert!((1392..=1400).contains(&found), "{found} {mptcp} {v6}");
+        }
+    }
+}
+
+#[test]
+fn a_path_that_swallows_large_packets_from_the_middle_on() {
+    for mptcp in [false, true] {
+        let found = swallowed(1300, at_ms(300), 1, mptcp, false);
+        assert!((1292..=1300).contains(&found), "{found} {mptcp}");
+    }
+}
+
+#[test]
+fn one_of_two_paths_swallows_large_packets() {
+    let found = swallowed(1300, at_ms(300), 2, true, false);
+    assert!(found <= 1300, "{found}");
 }

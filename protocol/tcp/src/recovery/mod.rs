@@ -1,10 +1,14 @@
 //! Loss recovery: what is outstanding, what of it is lost, and how much may be sent meanwhile.
 
+pub(crate) mod count;
+pub(crate) mod frto;
 pub(crate) mod prr;
 pub(crate) mod rack;
 pub(crate) mod rtt;
 pub(crate) mod scoreboard;
 
+use count::Count;
+use frto::Frto;
 use prr::Prr;
 use rack::Rack;
 use scoreboard::Scoreboard;
@@ -29,7 +33,9 @@ pub(crate) enum Phase {
 pub(crate) struct Recovery {
     pub(crate) board: Scoreboard,
     pub(crate) rack: Rack,
+    pub(crate) count: Count,
     pub(crate) prr: Prr,
+    pub(crate) frto: Frto,
     pub(crate) phase: Phase,
     /// `snd_nxt` when recovery began: it ends when this is acknowledged.
     pub(crate) point: u64,
@@ -39,6 +45,8 @@ pub(crate) struct Recovery {
     /// A tail-loss probe whose fate is open.
     pub(crate) tail: Option<TailProbe>,
     pub(crate) reno: Reno,
+    /// Bytes that the peer reported as received twice, ever.
+    pub(crate) dsacked: u64,
 }
 
 /// What tells that a reduction was spurious.
@@ -48,6 +56,8 @@ pub(crate) struct Undo {
     pub(crate) armed: bool,
     /// Timestamp of the first retransmission (Eifel, RFC 3522).
     pub(crate) first_tsval: Option<u32>,
+    /// `snd_una` at the reduction: what was sent again before is not counted.
+    pub(crate) marker: u64,
     /// Bytes sent again that the peer did not report as duplicates (RFC 2883).
     pub(crate) unreported: u64,
     /// After the recovery ended: position whose acknowledgement ends the chance.
@@ -69,6 +79,10 @@ pub(crate) struct Reno {
     pub(crate) dup_acks: u32,
     /// Bytes that duplicate acknowledgements showed to have left the network.
     pub(crate) sacked: u64,
+    /// A partial acknowledgement came: the retransmission timer is restarted no more, so that
+    /// many losses in one window end in a timeout rather than last a round trip each (RFC 6582
+    /// §4, the impatient variant).
+    pub(crate) partial: bool,
 }
 
 impl Recovery {
@@ -87,9 +101,10 @@ impl Recovery {
     }
 
     /// A reduction took place: remember what would show it to be spurious.
-    pub(crate) fn arm_undo(&mut self) {
+    pub(crate) fn arm_undo(&mut self, una: u64) {
         self.undo = Undo {
             armed: true,
+            marker: una,
             ..Undo::default()
         };
     }

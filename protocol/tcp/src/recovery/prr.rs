@@ -5,19 +5,26 @@
 pub(crate) struct Prr {
     delivered: u64,
     out: u64,
-    /// Outstanding when recovery began (RecoverFS).
+    /// In the network when recovery began (RecoverFS).
     recover_fs: u64,
     cwnd: u64,
 }
 
 impl Prr {
-    pub(crate) fn start(flight: u64, pipe: u64) -> Prr {
+    /// `recover_fs`: what was in the network when recovery began, bytes, lost or not: what had
+    /// been sacked before will not be delivered any more.
+    pub(crate) fn start(recover_fs: u64, pipe: u64) -> Prr {
         Prr {
             delivered: 0,
             out: 0,
-            recover_fs: flight.max(1),
+            recover_fs: recover_fs.max(1),
             cwnd: pipe,
         }
+    }
+
+    /// What the acknowledgement that began recovery delivered was in the network too.
+    pub(crate) fn includes(&mut self, delivered: u64) {
+        self.recover_fs += delivered;
     }
 
     /// Bytes were sent during recovery.
@@ -26,7 +33,8 @@ impl Prr {
     }
 
     /// An acknowledgement came during recovery. `safe`: it acknowledged something and showed no
-    /// new loss, so the slow start bound is used rather than the conservative one.
+    /// new loss, so the slow start bound is used rather than the conservative one. Either lets
+    /// out at least what was delivered, so that a reduction never goes on below `ssthresh`.
     pub(crate) fn on_ack(
         &mut self,
         delivered: u64,
@@ -41,13 +49,9 @@ impl Prr {
             let due = due.div_ceil(u128::from(self.recover_fs)) as u64;
             due.saturating_sub(self.out)
         } else {
-            let owed = self.delivered.saturating_sub(self.out);
-            let limit = if safe {
-                owed.max(delivered) + u64::from(mss)
-            } else {
-                owed
-            };
-            limit.min(ssthresh - pipe)
+            let owed = self.delivered.saturating_sub(self.out).max(delivered);
+            let more = if safe { u64::from(mss) } else { 0 };
+            (owed + more).min(ssthresh - pipe)
         };
         self.cwnd = pipe + send;
     }

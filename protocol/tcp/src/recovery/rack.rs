@@ -60,6 +60,21 @@ impl Rack {
         self.resent.push_back((start, end, now));
     }
 
+    /// A timeout proved spurious: what seemed to acknowledge its retransmission did not.
+    pub(crate) fn forget_newest(&mut self) {
+        self.newest = None;
+    }
+
+    /// A recovery proved spurious: what was believed to be lost was late.
+    pub(crate) fn reordering(&mut self) {
+        self.reordering_seen = true;
+    }
+
+    /// Whether the network was seen to reorder.
+    pub(crate) fn reordering_seen(&self) -> bool {
+        self.reordering_seen
+    }
+
     /// The peer reported that it got something twice.
     pub(crate) fn on_dsack(&mut self, una: u64, nxt: u64) {
         if self.dsack_round.is_none_or(|round| una >= round) {

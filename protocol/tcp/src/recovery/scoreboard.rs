@@ -191,6 +191,22 @@ impl Scoreboard {
         }
     }
 
+    /// What of `[start, end)` was sent only once is lost, but for what is sacked. Gives back how
+    /// many bytes that is news for.
+    pub(crate) fn mark_lost_once(&mut self, start: u64, end: u64) -> u64 {
+        let mut lost = 0;
+        for i in self.index(start)..self.runs.len() {
+            let run = self.runs[i];
+            if run.start >= end {
+                break;
+            }
+            if !run.again {
+                lost += self.mark_lost(run.start.max(start), run.end.min(end));
+            }
+        }
+        lost
+    }
+
     /// The first run is lost, and every other that was sent `late` or longer ago.
     pub(crate) fn mark_late(&mut self, una: u64, now: Instant, late: Duration) {
         for i in 0..self.runs.len() {

@@ -52,7 +52,14 @@ fn the_first_segment_goes_again_with_doubling_waits_until_it_is_given_up() {
 
 #[test]
 fn after_a_timeout_slow_start_from_one_segment() {
-    let mut t = Script::open(&no_probe());
+    let retransmit = Retransmit {
+        frto: false,
+        ..no_probe().retransmit
+    };
+    let mut t = Script::open(&Config {
+        retransmit,
+        ..no_probe()
+    });
     t.write(20_000);
     t.sent();
     t.wait(ms(300));

@@ -1,0 +1,144 @@
+//! Reductions that prove spurious are undone: RFC 3522, RFC 3708, RFC 2883.
+
+use crate::harness::script::{Script, ms, plain};
+use anabranch_tcp::Config;
+use anabranch_tcp::config::Retransmit;
+
+/// No timestamps, so that only DSACK tells; no tail-loss probes.
+fn config() -> Config {
+    let retransmit = Retransmit {
+        tail_loss_probe: false,
+        frto: false,
+        ..Retransmit::default()
+    };
+    Config {
+        retransmit,
+        ..plain()
+    }
+}
+
+/// Of ten segments the first was sent again, because five others overtook it.
+fn recovering(config: &Config) -> Script {
+    let mut t = Script::open(config);
+    t.write(40_000);
+    t.wait(ms(100));
+    t.sent();
+    t.inject(". 1:1 ack 1 sack 1001:6001");
+    assert_eq!(t.sent()[0], ". 1:1001 ack 1");
+    t
+}
+
+#[test]
+fn a_recovery_that_is_over_is_undone_by_the_report_of_a_duplicate() {
+    let mut t = recovering(&config());
+    t.wait(ms(20));
+    let all = t.stream.tcb().snd_nxt() + 1;
+    t.inject(&format!(". 1:1 ack {all}"));
+    assert_eq!(t.stream.tcb().ssthresh(), 7000);
+    t.wait(ms(20));
+    t.inject(&format!(". 1:1 ack {all} sack 1:1001"));
+    let tcb = t.stream.tcb();
+    assert_eq!((tcb.stats().undos, tcb.ssthresh()), (1, u64::MAX));
+    assert!(tcb.cwnd() >= 10_000);
+}
+
+#[test]
+fn a_report_that_comes_a_round_trip_too_late_undoes_nothing() {
+    let mut t = recovering(&config());
+    for _ in 0..3 {
+        t.wait(ms(100));
+        let all = t.stream.tcb().snd_nxt() + 1;
+        t.inject(&format!(". 1:1 ack {all}"));
+    }
+    let all = t.stream.tcb().snd_una() + 1;
+    t.inject(&format!(". 1:1 ack {all} sack 1:1001"));
+    assert_eq!(t.stream.tcb().stats().undos, 0);
+}
+
+#[test]
+fn all_that_was_sent_again_must_be_reported() {
+    let mut t = Script::open(&config());
+    t.write(40_000);
+    t.wait(ms(100));
+    t.sent();
+    t.inject(". 1:1 ack 1 sack 2001:9001");
+    assert_eq!(
+        t.sent()[..2],
+        [". 1:1001 ack 1", ". 1001:2001 ack 1"],
+        "both are lost"
+    );
+    t.inject(". 1:1 ack 9001 sack 1:1001");
+    assert_eq!(t.stream.tcb().stats().undos, 0);
+    t.inject(". 1:1 ack 9001 sack 1001:2001");
+    assert_eq!(t.stream.tcb().stats().undos, 1);
+}
+
+#[test]
+fn a_timeout_is_undone_by_the_report_of_a_duplicate() {
+    let mut t = Script::open(&config());
+    t.write(8000);
+    t.wait(ms(300));
+    assert_eq!(t.stream.tcb().cwnd(), 1000);
+    t.inject(". 1:1 ack 8001");
+    t.inject(". 1:1 ack 8001 sack 1:1001");
+    let tcb = t.stream.tcb();
+    assert_eq!((tcb.stats().undos, tcb.ssthresh()), (1, u64::MAX));
+    assert!(tcb.cwnd() >= 10_000);
+}
+
+#[test]
+fn a_timeout_within_a_recovery_reduces_no_further() {
+    let mut t = recovering(&config());
+    assert_eq!(t.stream.tcb().ssthresh(), 7000);
+    t.wait(ms(500));
+    let tcb = t.stream.tcb();
+    assert_eq!(
+        (tcb.stats().rtos, tcb.ssthresh(), tcb.cwnd()),
+        (1, 7000, 1000)
+    );
+}
+
+#[test]
+fn a_spurious_recovery_is_reordering_and_patience_follows() {
+    let mut t = recovering(&config());
+    t.inject(". 1:1 ack 6001");
+    t.inject(". 1:1 ack 6001 sack 1:1001");
+    assert_eq!(t.stream.tcb().stats().undos, 1);
+    t.wait(ms(90));
+    t.sent();
+    t.inject(". 1:1 ack 6001 sack 7001:10001");
+    assert!(!t.sent().contains(&". 6001:7001 ack 1".into()));
+    t.inject(". 1:1 ack 10001");
+    assert_eq!(t.stream.tcb().stats().recoveries, 1);
+}
+
+#[test]
+fn more_duplicates_than_were_sent_again_are_not_ours() {
+    let mut t = Script::open(&config());
+    t.write(40_000);
+    t.wait(ms(100));
+    t.sent();
+    // The network made a copy: nothing was sent again.
+    t.inject(". 1:1 ack 3001 sack 1:1001");
+    t.inject(". 1:1 ack 3001 sack 3001:4001 sack 3001:9001");
+    let stats = *t.stream.tcb().stats();
+    assert_eq!((stats.dsacks, stats.undos), (2, 0));
+    assert_eq!(t.stream.tcb().ssthresh(), u64::MAX);
+}
+
+#[test]
+fn the_duplicate_that_a_tail_probe_makes_undoes_nothing() {
+    let retransmit = Retransmit::default();
+    let mut t = Script::open(&Config {
+        retransmit,
+        ..plain()
+    });
+    t.write(3000);
+    t.sent();
+    t.wait(ms(202));
+    assert_eq!(t.sent(), ["P. 2001:3001 ack 1"]);
+    t.inject(". 1:1 ack 3001");
+    t.inject(". 1:1 ack 3001 sack 2001:3001");
+    let stats = t.stream.tcb().stats();
+    assert_eq!((stats.dsacks, stats.undos), (1, 0));
+}
