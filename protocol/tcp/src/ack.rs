@@ -68,7 +68,9 @@ impl Tcb {
             return None;
         }
         self.check_app_limited();
-        let ecr = stamps_of(segment).filter(|_| self.stamps.on).map(|s| s.ecr);
+        // An echo of 0 is none (RFC 7323 §3.2).
+        let stamps = stamps_of(segment).filter(|stamps| self.stamps.on && stamps.ecr != 0);
+        let ecr = stamps.map(|stamps| stamps.ecr);
         let mut news = News {
             ecr,
             point: self.recovery.point,

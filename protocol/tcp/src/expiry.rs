@@ -119,6 +119,7 @@ impl Tcb {
             // The peer took back what it had sacked (RFC 2018 §8).
             recovery.board.forget_sacks();
             recovery.board.mark_lost(una, nxt);
+            recovery.rack.timed_out(now, Duration::ZERO);
             recovery.frto = Frto::Off;
             return;
         }
@@ -127,6 +128,7 @@ impl Tcb {
         } else {
             Duration::ZERO
         };
+        recovery.rack.timed_out(now, late);
         recovery.board.mark_late(una, now, late);
     }
 
@@ -135,6 +137,7 @@ impl Tcb {
         if self.pending.window_probes >= self.config.retransmit.data_retries {
             return self.abort(Close::TimedOut);
         }
+        self.snd.wnd.no_newer_than(self.rcv.seq(self.rcv.nxt));
         self.pending.window_probes += 1;
         self.pending.window_backoff = self.pending.window_backoff.saturating_add(1);
         self.pending.probe = Some(Probe::Window);

@@ -9,6 +9,7 @@ use crate::config::MtuProbing;
 use crate::recovery::Phase;
 use crate::segment::{Emit, Grant, Kind};
 use crate::{Instant, Tcb};
+use std::time::Duration;
 
 /// Times that a size must fail before it is believed not to pass (RFC 8899 §5.1.2, MAX_PROBES).
 const TRIES: u8 = 3;
@@ -117,6 +118,7 @@ impl Tcb {
         if u32::from(size) < self.agreed.mss {
             self.agreed.mss = u32::from(size);
             self.search_from(now + self.config.path_mtu.retry);
+            self.recovery.rack.timed_out(now, Duration::ZERO);
             self.resend_in_segments(now, self.snd.una, self.snd.nxt);
         } else if let Some(probe) = self.mtu.probe.filter(|probe| size < probe.size) {
             (self.mtu.probe, self.mtu.failed, self.mtu.high) = (None, 0, size);

@@ -80,6 +80,11 @@ impl Recv {
         self.nxt.saturating_sub(1 + u64::from(self.fin_received()))
     }
 
+    /// Ranges kept of what came out of order.
+    pub(crate) fn holes(&self) -> usize {
+        self.out_of_order.len()
+    }
+
     pub(crate) fn has_holes(&self) -> bool {
         !self.out_of_order.is_empty()
     }

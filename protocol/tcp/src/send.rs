@@ -53,6 +53,15 @@ impl Window {
         self.force(seq, ack, size)
     }
 
+    /// The window was taken from a segment beyond a hole that is still there, or that nobody sent.
+    /// From now on what is said at `next`, in order, counts again: a window that was forged to be
+    /// closed does not stay so.
+    pub(crate) fn no_newer_than(&mut self, next: Seq) {
+        if next.lt(self.wl1) {
+            self.wl1 = next;
+        }
+    }
+
     /// Take the window in any case.
     pub(crate) fn force(&mut self, seq: Seq, ack: u64, size: u32) -> bool {
         (self.wl1, self.wl2) = (seq, ack);

@@ -470,6 +470,12 @@ impl Tcb {
         self.agreed.sack
     }
 
+    /// Entries kept about what is outstanding and what came out of order, some 30 bytes each. A
+    /// segment takes no more work than there are entries, whatever it says.
+    pub fn entries(&self) -> usize {
+        self.recovery.board.entries() + self.recovery.rack.waiting() + self.rcv.holes()
+    }
+
     /// Counters.
     pub fn stats(&self) -> &Stats {
         &self.stats

@@ -55,6 +55,18 @@ impl Rack {
         }
     }
 
+    /// The retransmission timer expired: what was sent `late` or longer ago is lost, and is not
+    /// waited for.
+    pub(crate) fn timed_out(&mut self, now: Instant, late: Duration) {
+        let lost = self.resent.partition_point(|r| now.since(r.2) >= late);
+        self.resent.drain(..lost);
+    }
+
+    /// Retransmissions waited for.
+    pub(crate) fn waiting(&self) -> usize {
+        self.resent.len()
+    }
+
     /// `[start, end)` was sent again.
     pub(crate) fn sent_again(&mut self, start: u64, end: u64, now: Instant) {
         self.resent.push_back((start, end, now));

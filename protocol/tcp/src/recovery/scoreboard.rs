@@ -47,6 +47,11 @@ impl Scoreboard {
         &self.lost
     }
 
+    /// Runs and ranges kept.
+    pub(crate) fn entries(&self) -> usize {
+        self.runs.len() + self.sacked.len() + self.lost.len()
+    }
+
     pub(crate) fn outstanding(&self) -> u64 {
         match (self.runs.front(), self.runs.back()) {
             (Some(first), Some(last)) => last.end - first.start,

@@ -168,9 +168,25 @@ impl Script {
     pub(crate) fn inject(&mut self, line: &str) {
         let segment = parse(line, self.win);
         self.win = segment.wnd;
-        let payload = vec![b'x'; segment.len as usize];
+        self.inject_bytes(line, b'x');
+    }
+
+    /// A segment arrives whose payload is all `byte`.
+    pub(crate) fn inject_bytes(&mut self, line: &str, byte: u8) {
+        let segment = parse(line, self.win);
+        let payload = vec![byte; segment.len as usize];
         self.stream.on_segment(self.now, &segment, payload.into());
         self.drain();
+    }
+
+    /// The application reads all there is: the bytes.
+    pub(crate) fn read_bytes(&mut self) -> Vec<u8> {
+        let mut bytes = vec![];
+        while let Some(more) = self.stream.recv(self.now, usize::MAX) {
+            bytes.extend_from_slice(&more);
+        }
+        self.drain();
+        bytes
     }
 
     /// The application writes.
