@@ -2,6 +2,7 @@
 
 use crate::harness::script::{Script, ms, plain};
 use anabranch_tcp::Config;
+use anabranch_tcp::config::Buffers;
 
 /// Past the acknowledgements at the start, which are not delayed; the next byte is 16,001.
 fn settled(config: &Config) -> Script {
@@ -157,6 +158,10 @@ fn every_other_segment_of_a_large_window_is_kept() {
     let config = Config {
         recv_buffer: 4 << 20,
         window_scaling: true,
+        buffers: Buffers {
+            recv_initial: 4 << 20,
+            ..plain().buffers
+        },
         ..plain()
     };
     let mut t = Script::accepting(&config, "S 0:0 mss 1000 sackok ws 7");

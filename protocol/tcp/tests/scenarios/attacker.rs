@@ -100,7 +100,11 @@ impl Seen {
             flags,
             len,
             gso_size: 0,
-            options: Options::Segment(SegmentOptions { timestamps, sack }),
+            options: Options::Segment(SegmentOptions {
+                timestamps,
+                sack,
+                ..SegmentOptions::default()
+            }),
             ecn: rng.below(4) as u8,
             signal_only: false,
         };
