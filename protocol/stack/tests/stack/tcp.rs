@@ -224,3 +224,20 @@ fn two_connections_of_one_port_pair_do_not_exist_at_once() {
     let mixed = pair.a.connect(pair.now, local, addr("[fd00::1]:80"), PLAIN);
     assert_eq!(mixed, Err(anabranch_stack::ConnectError::Address));
 }
+
+#[test]
+fn urgent_pointers_that_point_anywhere_do_no_harm() {
+    let mut pair = Pair::new(Config::default(), Config::default());
+    let listener = pair.listen();
+    let (c, s) = pair.connect(listener, addr("10.0.0.1:0"), addr("10.0.0.2:80"), false);
+    let mut pointer = 0u16;
+    pair.filter = Some(Box::new(move |_, mut transmit| {
+        let tcp = usize::from(transmit.ip_len);
+        pointer = pointer.wrapping_mul(31).wrapping_add(7);
+        transmit.header[tcp + 13] |= 0x20;
+        transmit.header[tcp + 18..tcp + 20].copy_from_slice(&pointer.to_be_bytes());
+        Some(transmit)
+    }));
+    pair.transfer((A, c), (B, s), &pattern(200_000));
+    pair.transfer((B, s), (A, c), &pattern(200_000));
+}

@@ -38,6 +38,8 @@ mod paws;
 mod pressure;
 mod quick_ack;
 mod recovery;
+mod scaling;
+mod states;
 mod stream;
 mod timeout;
 mod undo;
