@@ -187,6 +187,11 @@ impl<N: Node> Network<N> {
         self.links[id.0].stats()
     }
 
+    /// Bytes that wait for a link's transmitter.
+    pub fn link_queued(&self, id: LinkId) -> u64 {
+        self.links[id.0].queued()
+    }
+
     /// Changes a link now.
     pub fn change(&mut self, id: LinkId, change: Change) {
         self.links[id.0].apply(self.now, change);
