@@ -1,7 +1,7 @@
 //! What scripts set in `/proc/sys/net/ipv4` of their namespace, and what it means to the stack.
 
 use anabranch_stack::Config;
-use anabranch_tcp::config::{Congestion, Keepalive, Retransmit};
+use anabranch_tcp::config::{Congestion, Keepalive, Pacing, Retransmit};
 use anabranch_tcp::congestion::Algorithm;
 use std::fs;
 use std::time::Duration;
@@ -114,6 +114,12 @@ impl Sysctl {
         tcp.congestion = Congestion {
             algorithm: algorithm(&self.congestion),
             idle_restart: flag("tcp_slow_start_after_idle"),
+            // Without the queueing discipline that does it, Linux paces BBR alone.
+            pacing: Pacing {
+                window_based: false,
+                unpaced_limit: None,
+                ..tcp.congestion.pacing
+            },
             ..tcp.congestion
         };
         tcp.retransmit = Retransmit {

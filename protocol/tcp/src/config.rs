@@ -101,6 +101,9 @@ pub struct Pacing {
     pub slow_start: u16,
     /// Percent of that rate afterwards.
     pub avoidance: u16,
+    /// Segments that one acknowledgement counts for at most in slow start when nothing is paced
+    /// (RFC 9406 §4.2: 8); `None`: any number. With pacing there is no such limit.
+    pub unpaced_limit: Option<u8>,
     /// Most bytes per second, whatever the controller; `None`: any. See
     /// [`crate::Tcb::set_max_pacing_rate`].
     pub max_rate: Option<u64>,
@@ -223,6 +226,7 @@ impl Default for Pacing {
             window_based: true,
             slow_start: 200,
             avoidance: 120,
+            unpaced_limit: Some(8),
             max_rate: None,
         }
     }

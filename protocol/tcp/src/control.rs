@@ -8,6 +8,10 @@ use crate::rate::{Sampler, Stamp, per_second};
 use crate::recovery::Phase;
 use crate::timers::Timer;
 use crate::{Instant, Tcb};
+use std::time::Duration;
+
+/// How long a window is kept though less than half of it is used (RFC 7661 §4.3).
+const NON_VALIDATED: Duration = Duration::from_secs(300);
 
 /// State of congestion control.
 #[derive(Debug)]
@@ -29,6 +33,8 @@ pub(crate) struct CwndUse {
     pub(crate) blocked: [bool; 2],
     /// The owner has more than it could append.
     pub(crate) held_back: bool,
+    /// When at least half of the window was last in use.
+    validated: Instant,
 }
 
 impl Control {
@@ -145,6 +151,7 @@ impl Tcb {
             self.recovery.prr.sent(bytes);
         }
         self.note_use(pipe + bytes);
+        self.validate_window(now, pipe + bytes);
         if !self.starts()
             && let Some(rate) = self.pacing_rate()
         {
@@ -194,16 +201,35 @@ impl Tcb {
         }
     }
 
-    /// About to send with nothing outstanding. After a time the path may have changed: start from
-    /// the initial window again (RFC 5681 §4.1).
+    /// About to send with nothing outstanding. The longer the pause, the less is known of the path:
+    /// the window is halved for each timeout that would have passed, down to the initial one
+    /// (RFC 5681 §4.1, RFC 2861 §3.1). Pacing spreads what it lets through.
     pub(crate) fn restart(&mut self, now: Instant) {
-        let rto = self.rto();
-        let idle = now.since(self.seen.sent) > rto && self.snd.nxt > 1;
-        if idle && self.config.congestion.idle_restart {
-            self.control.cc.on_idle(self.initial_window());
+        let (rto, idle) = (self.rto(), now.since(self.seen.sent));
+        if idle > rto && self.snd.nxt > 1 && self.config.congestion.idle_restart {
+            let times = idle.as_nanos() / rto.as_nanos().max(1);
+            let left = self.control.cc.cwnd() >> times.min(63);
+            self.control.cc.on_idle(left.max(self.initial_window()));
+            // The pause is taken account of.
+            self.seen.sent = now;
         }
         if self.control.sampler.is_app_limited() {
             self.control.cc.on_restart(now);
+        }
+    }
+
+    /// What was not used for minutes is not known to be there any more (RFC 7661 §4.4.3).
+    fn validate_window(&mut self, now: Instant, pipe: u64) {
+        let cwnd = self.control.cc.cwnd();
+        let used = 2 * pipe >= cwnd;
+        let since = self.control.usage.validated;
+        let unknown = since == Instant(0);
+        if used || unknown || now.since(since) > NON_VALIDATED {
+            self.control.usage.validated = now;
+        }
+        if !(used || unknown) && now.since(since) > NON_VALIDATED {
+            let left = (cwnd / 2).max(self.initial_window());
+            self.control.cc.on_idle(left);
         }
     }
 
@@ -220,6 +246,14 @@ impl Tcb {
                 app_limited: run.stamp.app_limited,
                 total_delivered: self.control.sampler.delivered(),
             });
+        }
+    }
+
+    fn slow_start_limit(&self) -> u64 {
+        let pacing = &self.config.congestion.pacing;
+        match pacing.unpaced_limit.filter(|_| !pacing.window_based) {
+            Some(segments) => u64::from(segments) * u64::from(self.mss()),
+            None => u64::MAX,
         }
     }
 
@@ -255,6 +289,7 @@ impl Tcb {
             snd_nxt: self.snd.nxt,
             cwnd_limited: self.cwnd_blocked(),
             sack: self.agreed.sack,
+            limit: self.slow_start_limit(),
         }
     }
 }

@@ -14,8 +14,10 @@ const ALPHA: f64 = 3.0 * (1.0 - BETA) / (1.0 + BETA);
 pub(super) struct Cubic {
     cwnd: f64,
     ssthresh: u64,
-    /// Window before the last reduction, segments.
+    /// Plateau of the curve: the window before the last reduction, or somewhat less, segments.
     w_max: f64,
+    /// The window before the last reduction, segments.
+    cwnd_prior: f64,
     curve: Option<Curve>,
     hystart: HyStart,
     before: Option<Before>,
@@ -40,6 +42,7 @@ struct Before {
     cwnd: f64,
     ssthresh: u64,
     w_max: f64,
+    cwnd_prior: f64,
     curve: Option<Curve>,
 }
 
@@ -49,6 +52,7 @@ impl Cubic {
             cwnd: init.initial_window as f64,
             ssthresh: u64::MAX,
             w_max: 0.0,
+            cwnd_prior: 0.0,
             curve: None,
             hystart: HyStart::default(),
             before: None,
@@ -56,23 +60,25 @@ impl Cubic {
     }
 
     /// RFC 9438 §4.6 and §4.7. The window, rather than what is outstanding, is reduced: it does
-    /// not grow while it is not the limit.
-    fn reduce(&mut self, mss: u32) {
-        let Cubic {
-            cwnd,
-            ssthresh,
-            w_max,
-            curve,
-            ..
-        } = *self;
+    /// not grow while it is not the limit. But where less than half of it was in use, nothing was
+    /// known of the rest (RFC 7661 §4.4.1).
+    fn reduce(&mut self, flight: u64, mss: u32) {
         self.before = Some(Before {
-            cwnd,
-            ssthresh,
-            w_max,
-            curve,
+            cwnd: self.cwnd,
+            ssthresh: self.ssthresh,
+            w_max: self.w_max,
+            cwnd_prior: self.cwnd_prior,
+            curve: self.curve,
         });
+        let in_use = flight as f64;
+        let cwnd = if 2.0 * in_use < self.cwnd {
+            in_use
+        } else {
+            self.cwnd
+        };
         let segments = cwnd / f64::from(mss);
-        self.w_max = if segments < w_max {
+        self.cwnd_prior = segments;
+        self.w_max = if segments < self.w_max {
             segments * (1.0 + BETA) / 2.0
         } else {
             segments
@@ -86,14 +92,15 @@ impl Cubic {
         let mss = f64::from(ack.mss);
         let cwnd = self.cwnd / mss;
         let acked = ack.acked as f64 / mss;
-        let w_max = self.w_max;
+        let (w_max, cwnd_prior) = (self.w_max, self.cwnd_prior);
         let curve = self
             .curve
             .get_or_insert_with(|| Curve::new(ack.now, cwnd, w_max));
         if let Some(since) = curve.paused.take() {
             curve.start = curve.start + ack.now.since(since);
         }
-        let slope = if curve.w_est < self.w_max { ALPHA } else { 1.0 };
+        // Back where it was, it grows as Reno does (RFC 9438 §4.3).
+        let slope = if curve.w_est < cwnd_prior { ALPHA } else { 1.0 };
         curve.w_est += slope * acked / cwnd;
         let passed = ack.now.since(curve.start);
         let next = if curve.at(passed) < curve.w_est {
@@ -151,14 +158,14 @@ impl Controller for Cubic {
         }
     }
 
-    fn on_loss(&mut self, _now: Instant, _flight: u64, mss: u32) {
-        self.reduce(mss);
+    fn on_loss(&mut self, _now: Instant, flight: u64, mss: u32) {
+        self.reduce(flight, mss);
         self.cwnd = self.ssthresh as f64;
     }
 
-    fn on_rto(&mut self, _now: Instant, _flight: u64, mss: u32, first: bool) {
+    fn on_rto(&mut self, _now: Instant, flight: u64, mss: u32, first: bool) {
         if first {
-            self.reduce(mss);
+            self.reduce(flight, mss);
         }
         // RFC 9438 §4.8: the first epoch after a timeout starts at its plateau.
         self.w_max = 0.0;
@@ -170,6 +177,7 @@ impl Controller for Cubic {
             self.cwnd = self.cwnd.max(before.cwnd);
             self.ssthresh = before.ssthresh;
             self.w_max = before.w_max;
+            self.cwnd_prior = before.cwnd_prior;
             self.curve = before.curve;
         }
     }
@@ -238,6 +246,38 @@ mod tests {
             "fast convergence: {}",
             cubic.w_max
         );
+    }
+
+    #[test]
+    fn a_loss_while_little_of_the_window_was_used_reduces_what_was_used() {
+        let mut cubic = Cubic::new(init(1_000_000));
+        cubic.on_loss(Instant(0), 100_000, 1000);
+        assert_eq!(cubic.cwnd(), 70_000);
+        cubic.undo();
+        assert_eq!(cubic.cwnd(), 1_000_000);
+    }
+
+    #[test]
+    fn back_at_the_window_of_before_it_grows_like_reno() {
+        let mut cubic = Cubic::new(init(10_000));
+        cubic.on_loss(Instant(0), 10_000, 1000);
+        // Fast convergence lowers the plateau, not where the slope changes.
+        cubic.on_loss(Instant(0), 7_000, 1000);
+        assert!((cubic.cwnd_prior - 7.0).abs() < 0.01 && cubic.w_max < 6.0);
+        let grown = |cubic: &mut Cubic| {
+            let before = cubic.cwnd();
+            let window = Ack {
+                srtt: Duration::from_nanos(1),
+                ..ack(1, before)
+            };
+            cubic.on_ack(&window);
+            cubic.cwnd() - before
+        };
+        let below = grown(&mut cubic);
+        while cubic.cwnd() < 8_000 {
+            grown(&mut cubic);
+        }
+        assert!(below < 600 && grown(&mut cubic) >= 990, "{below}");
     }
 
     #[test]

@@ -37,8 +37,9 @@ impl HyStart {
     /// An acknowledgement in slow start: by how much to grow, and whether slow start is over.
     /// Only the first slow start, which knows no threshold, is watched (RFC 9406 §4.3).
     pub(super) fn on_ack(&mut self, ack: &Ack, ssthresh: u64) -> (u64, bool) {
+        let counted = ack.acked.min(ack.limit);
         if ssthresh != u64::MAX {
-            return (ack.acked, false);
+            return (counted, false);
         }
         if ack.snd_una >= self.round_end {
             self.next_round(ack.snd_nxt);
@@ -51,11 +52,8 @@ impl HyStart {
             self.judge();
         }
         match self.css_baseline {
-            None => (ack.acked, false),
-            Some(_) => (
-                ack.acked / CSS_GROWTH_DIVISOR,
-                self.css_rounds >= CSS_ROUNDS,
-            ),
+            None => (counted, false),
+            Some(_) => (counted / CSS_GROWTH_DIVISOR, self.css_rounds >= CSS_ROUNDS),
         }
     }
 
@@ -111,6 +109,17 @@ mod tests {
         for number in 0..10 {
             assert_eq!(round(&mut hystart, number, 50), (1000, false));
         }
+    }
+
+    #[test]
+    fn one_acknowledgement_counts_for_no_more_than_the_limit() {
+        let mut hystart = HyStart::default();
+        let ack = Ack {
+            limit: 8000,
+            ..ack(0, 64_000)
+        };
+        assert_eq!(hystart.on_ack(&ack, u64::MAX), (8000, false));
+        assert_eq!(hystart.on_ack(&ack, 1_000_000), (8000, false));
     }
 
     #[test]

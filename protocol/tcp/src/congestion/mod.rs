@@ -118,6 +118,8 @@ pub struct Ack {
     pub cwnd_limited: bool,
     /// Selective acknowledgements tell of more than one loss in a round.
     pub sack: bool,
+    /// Most bytes that one acknowledgement counts for in slow start (RFC 3465, RFC 9406 §4.2: L).
+    pub limit: u64,
 }
 
 /// What an acknowledgement says of the delivery rate (draft-ietf-ccwg-bbr §4.1).
@@ -265,6 +267,7 @@ mod tests {
             snd_nxt: 0,
             cwnd_limited: true,
             sack: true,
+            limit: u64::MAX,
         }
     }
 }

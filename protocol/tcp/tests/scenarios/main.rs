@@ -46,3 +46,4 @@ mod undo;
 mod user_timeout;
 mod window;
 mod window_games;
+mod window_use;

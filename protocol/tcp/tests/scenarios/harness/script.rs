@@ -35,6 +35,7 @@ pub(crate) struct Script {
 pub(crate) fn plain() -> Config {
     let mut congestion = Congestion::default();
     congestion.pacing.window_based = false;
+    congestion.pacing.unpaced_limit = None;
     Config {
         congestion,
         mss: 1000,
