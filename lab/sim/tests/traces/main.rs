@@ -133,5 +133,5 @@ fn reno_gives_way_to_random_loss() {
 
 #[test]
 fn bbr_bears_random_loss() {
-    assert!(check(Algorithm::Bbr, 0.01, "loss of one percent") >= 75);
+    assert!(check(Algorithm::Bbr, 0.01, "loss of one percent") >= 70);
 }
