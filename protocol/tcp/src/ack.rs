@@ -35,6 +35,8 @@ struct News {
     newest: Option<Run>,
     /// It acknowledged cumulatively something that was sent more than once.
     again: bool,
+    /// It acknowledged cumulatively something that was sent again since the last reduction.
+    recovered: bool,
     /// Reported as received twice.
     dsack: Option<Duplicate>,
     /// Something that was sent once, before recovery began, was delivered.
@@ -118,11 +120,14 @@ impl Tcb {
         self.seen.progress = now;
         self.rtt.progress();
         let early = self.echo_precedes(news.ecr);
-        let Recovery { board, rack, .. } = &mut self.recovery;
+        let Recovery {
+            board, rack, undo, ..
+        } = &mut self.recovery;
         let rtt = &self.rtt;
         board.acked(ack, |piece| {
             rack.delivered(now, piece, early(piece.sent_at), rtt);
             news.again |= piece.again;
+            news.recovered |= piece.again && undo.since.is_some_and(|at| at <= piece.sent_at);
             news.note(piece);
         });
         self.snd.acked(ack);
@@ -333,7 +338,7 @@ impl Tcb {
             undo.unreported = undo.unreported.saturating_sub(dsack.bytes);
             spurious = undo.unreported == 0;
         }
-        if news.again && self.recovery.phase != Phase::Open {
+        if news.recovered && self.recovery.phase != Phase::Open {
             let first = undo.first_tsval.take();
             let echo = first.zip(news.ecr);
             spurious |= echo.is_some_and(|(first, ecr)| before(ecr, first));
@@ -458,7 +463,7 @@ impl Tcb {
         recovery.prr = Prr::start(pipe + recovery.board.lost().bytes(), pipe);
         recovery.force = true;
         recovery.tail = None;
-        recovery.arm_undo(self.snd.una);
+        recovery.arm_undo(now, self.snd.una);
         recovery.count.recovery_begins();
         self.arm_loss_timer(now);
     }

@@ -104,7 +104,7 @@ impl Tcb {
         self.window_reduced();
         let recovery = &mut self.recovery;
         if first {
-            recovery.arm_undo(una);
+            recovery.arm_undo(now, una);
         }
         let fresh = recovery.phase == Phase::Open || again;
         recovery.frto = Frto::start(self.config.retransmit.frto && fresh);

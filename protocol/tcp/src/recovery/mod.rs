@@ -7,6 +7,7 @@ pub(crate) mod rack;
 pub(crate) mod rtt;
 pub(crate) mod scoreboard;
 
+use crate::Instant;
 use count::Count;
 use frto::Frto;
 use prr::Prr;
@@ -56,7 +57,8 @@ pub(crate) struct Undo {
     pub(crate) armed: bool,
     /// Timestamp of the first retransmission (Eifel, RFC 3522).
     pub(crate) first_tsval: Option<u32>,
-    /// `snd_una` at the reduction: what was sent again before is not counted.
+    /// When the reduction was, and `snd_una` then: what was sent again before tells nothing of it.
+    pub(crate) since: Option<Instant>,
     pub(crate) marker: u64,
     /// Bytes sent again that the peer did not report as duplicates (RFC 2883).
     pub(crate) unreported: u64,
@@ -101,9 +103,10 @@ impl Recovery {
     }
 
     /// A reduction took place: remember what would show it to be spurious.
-    pub(crate) fn arm_undo(&mut self, una: u64) {
+    pub(crate) fn arm_undo(&mut self, now: Instant, una: u64) {
         self.undo = Undo {
             armed: true,
+            since: Some(now),
             marker: una,
             ..Undo::default()
         };
