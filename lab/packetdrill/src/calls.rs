@@ -1,6 +1,7 @@
 //! Socket calls.
 
 use crate::epoll::Epoll;
+use crate::fast_open::Begun;
 use crate::host::{Attempt, Host, again};
 use crate::socket::{Entry, Role};
 use crate::world::World;
@@ -67,19 +68,30 @@ impl Interface for Host {
     }
 
     fn send(&self, fd: RawFd, sending: Sending<'_>) -> Result<usize> {
-        let mut taken = 0;
+        let (mut taken, mut opening) = (0, None);
+        let waits = may_wait(fd, sending.flags);
         let sent = self.attempt(
-            may_wait(fd, sending.flags),
+            waits,
             None,
             || Ok(None),
-            |world| match world.send_bytes(fd, &sending, &mut taken) {
-                Attempt::Done(done) => Attempt::Done(done.map(Some)),
-                Attempt::Later => Attempt::Later,
+            |world| {
+                if opening.is_none() {
+                    match world.begin_fast_open(fd, &sending) {
+                        Ok(Begun::Not) => opening = Some(false),
+                        Ok(Begun::Syn(len)) => (taken, opening) = (len, Some(true)),
+                        Err(error) => return Attempt::Done(Err(error)),
+                    }
+                }
+                match world.send_bytes(fd, &sending, &mut taken) {
+                    Attempt::Done(done) => Attempt::Done(done.map(Some)),
+                    Attempt::Later => Attempt::Later,
+                }
             },
         )?;
         match sent {
             Some(sent) => Ok(sent),
             None if taken > 0 => Ok(taken),
+            None if opening == Some(true) => Err(Errno(libc::EINPROGRESS)),
             None => again(),
         }
     }

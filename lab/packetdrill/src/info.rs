@@ -2,7 +2,7 @@
 
 use crate::world::World;
 use anabranch_cabi::Result;
-use anabranch_stack::FlowId;
+use anabranch_tcp::info::{Info, Recovery};
 use anabranch_tcp::{Instant, State, Tcb};
 use std::os::fd::RawFd;
 use std::time::Duration;
@@ -38,6 +38,11 @@ impl Fields {
         self
     }
 
+    fn u16(&mut self, value: u16) -> &mut Self {
+        self.0.extend(value.to_ne_bytes());
+        self
+    }
+
     fn u32(&mut self, value: impl TryInto<u32>) -> &mut Self {
         let value = value.try_into().unwrap_or(u32::MAX);
         self.0.extend(value.to_ne_bytes());
@@ -65,8 +70,8 @@ impl World {
         let listening = matches!(self.socket(fd)?.role, crate::socket::Role::Listener { .. });
         let flow = self.socket(fd)?.flow();
         let mut fields = Fields::default();
-        match flow.and_then(|flow| Some((flow, self.stack.tcb(flow)?))) {
-            Some((flow, tcb)) => self.fill(&mut fields, now, flow, tcb),
+        match flow.and_then(|flow| self.stack.tcb(flow)) {
+            Some(tcb) => self.fill(&mut fields, now, tcb),
             None => {
                 fields.u8(if listening { LISTEN } else { CLOSE });
             }
@@ -75,59 +80,112 @@ impl World {
         Ok(fields.0)
     }
 
-    fn fill(&self, fields: &mut Fields, now: Instant, flow: FlowId, tcb: &Tcb) {
-        let mss = u64::from(tcb.mss());
-        let segments = |bytes: u64| bytes.div_ceil(mss);
-        let stats = tcb.stats();
-        let options = u8::from(tcb.timestamps()) | (u8::from(tcb.sack()) << 1);
-        let ssthresh = match tcb.ssthresh() {
-            u64::MAX => INFINITE_SSTHRESH,
-            bytes => bytes / mss,
-        };
-        let unread = self.stack.info(flow).map_or(0, |info| info.recv_queue);
-        let since = |at: Instant| now.since(at);
-        fields
-            .u8(state_number(tcb.state()))
-            .u8(0)
-            .u8(tcb.rto_streak() as u8)
-            .u8(0)
-            .u8(tcb.rto_streak() as u8)
-            .u8(options)
-            .u8(0)
-            .u8(0)
-            .micros(tcb.rto())
-            .u32(40_000_u32)
-            .u32(tcb.mss())
-            .u32(536_u32)
-            .u32(segments(tcb.snd_nxt() - tcb.snd_una()))
-            .u32(0_u32)
-            .u32(0_u32)
-            .u32(0_u32)
-            .u32(0_u32)
-            .u32(0_u32)
-            .u32(0_u32)
-            .millis(since(tcb.last_received()))
-            .millis(since(tcb.last_received()))
-            .u32(1500_u32)
-            .u32(65_535_u32)
-            .micros(tcb.srtt().unwrap_or_default())
-            .micros(tcb.rttvar().unwrap_or_default())
-            .u32(ssthresh)
-            .u32(tcb.cwnd() / mss)
-            .u32(1460_u32)
-            .u32(3_u32)
-            .u32(0_u32)
-            .u32(unread)
-            .u32(stats.retransmits)
-            .u64(0)
-            .u64(u64::MAX)
-            .u64(stats.bytes_acked)
-            .u64(stats.bytes_in)
-            .u32(stats.segments_out)
-            .u32(stats.segments_in)
-            .u32(tcb.unsent())
-            .micros(tcb.min_rtt().unwrap_or_default());
+    fn fill(&self, fields: &mut Fields, now: Instant, tcb: &Tcb) {
+        let info = tcb.info();
+        state_and_options(fields, &info, tcb);
+        segments(fields, now, &info);
+        metrics(fields, &info);
+        counters(fields, &info);
     }
+}
+
+fn state_and_options(fields: &mut Fields, info: &Info, tcb: &Tcb) {
+    let agreed = &info.agreed;
+    let (send, receive) = agreed.window_scales.unwrap_or_default();
+    let syn_data = if agreed.passive {
+        tcb.is_fast_open()
+    } else {
+        tcb.fast_open_outcome()
+            .is_some_and(|outcome| outcome.accepted > 0)
+    };
+    let options = u8::from(agreed.timestamps)
+        | u8::from(agreed.sack) << 1
+        | u8::from(agreed.window_scales.is_some()) << 2
+        | u8::from(agreed.ecn) << 3
+        | u8::from(syn_data) << 5;
+    let recovery = match info.recovery {
+        Recovery::Open => 0,
+        Recovery::Disorder => 1,
+        Recovery::Recovery => 3,
+        Recovery::Loss => 4,
+    };
+    fields
+        .u8(state_number(info.state))
+        .u8(recovery)
+        .u8(info.timing.retransmits as u8)
+        .u8(info.timing.probes as u8)
+        .u8(info.timing.backoff as u8)
+        .u8(options)
+        .u8(send | receive << 4)
+        .u8(info.rates.delivery_app_limited.into())
+        .micros(info.timing.rto)
+        .micros(info.timing.ato)
+        .u32(info.sizes.snd_mss)
+        .u32(info.sizes.rcv_mss);
+}
+
+fn segments(fields: &mut Fields, now: Instant, info: &Info) {
+    let flight = &info.flight;
+    fields
+        .u32(info.segments(flight.unacked))
+        .u32(info.segments(flight.sacked))
+        .u32(info.segments(flight.lost))
+        .u32(info.segments(flight.retrans))
+        .u32(0_u32)
+        .millis(now.since(info.seen.data_sent))
+        .u32(0_u32)
+        .millis(now.since(info.seen.data_received))
+        .millis(now.since(info.seen.ack_received));
+}
+
+fn metrics(fields: &mut Fields, info: &Info) {
+    let mss = u64::from(info.sizes.snd_mss);
+    let ssthresh = match info.windows.ssthresh {
+        u64::MAX => INFINITE_SSTHRESH,
+        bytes => bytes / mss,
+    };
+    fields
+        .u32(info.sizes.path_mss + 40)
+        .u32(info.windows.rcv_wnd)
+        .micros(info.timing.srtt.unwrap_or_default())
+        .micros(info.timing.rttvar.unwrap_or_default())
+        .u32(ssthresh)
+        .u32(info.windows.cwnd / mss)
+        .u32(info.sizes.advmss)
+        .u32(3_u32)
+        .u32(0_u32)
+        .u32(0_u32)
+        .u32(info.stats.retransmits);
+}
+
+fn counters(fields: &mut Fields, info: &Info) {
+    let (stats, rates) = (&info.stats, &info.rates);
+    fields
+        .u64(rates.pacing.unwrap_or(u64::MAX))
+        .u64(rates.max_pacing.unwrap_or(u64::MAX))
+        .u64(stats.bytes_acked)
+        .u64(stats.bytes_in)
+        .u32(stats.segments_out)
+        .u32(stats.segments_in)
+        .u32(info.flight.notsent)
+        .micros(info.timing.min_rtt.unwrap_or_default())
+        .u32(stats.data_segments_in)
+        .u32(stats.data_segments_out)
+        .u64(rates.delivery.unwrap_or_default())
+        .u64(0)
+        .u64(0)
+        .u64(0)
+        .u32(info.segments(rates.delivered))
+        .u32(0_u32)
+        .u64(stats.bytes_out)
+        .u64(stats.bytes_retransmitted)
+        .u32(stats.dsacks)
+        .u32(0_u32)
+        .u32(stats.out_of_order)
+        .u32(info.windows.snd_wnd)
+        .u32(info.windows.rcv_wnd)
+        .u32(0_u32)
+        .u16(stats.rtos as u16);
 }
 
 /// Bytes of the structure as Linux 6.18 has it.

@@ -65,6 +65,7 @@ impl World {
         }
         let connection = match &socket.role {
             Role::Connection(connection) => *connection,
+            Role::Deferred(_) => return Ok(None),
             Role::Fresh | Role::Listener { .. } => return Err(Errno(libc::ENOTCONN)),
         };
         let unread = self.unread(connection.flow);

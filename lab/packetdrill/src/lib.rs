@@ -11,6 +11,7 @@
 mod calls;
 mod epoll;
 mod errors;
+mod fast_open;
 mod host;
 mod info;
 mod io;

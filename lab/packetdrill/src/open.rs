@@ -45,7 +45,7 @@ impl World {
         match socket.role {
             Role::Fresh => {}
             Role::Listener { .. } => return Ok(()),
-            Role::Connection(_) => return Err(Errno(libc::EINVAL)),
+            Role::Deferred(_) | Role::Connection(_) => return Err(Errno(libc::EINVAL)),
         }
         let local = socket.local.ok_or(Errno(libc::EADDRINUSE))?;
         let (mptcp, asked) = (socket.mptcp, socket.options.fast_open);
@@ -113,7 +113,7 @@ impl World {
         let socket = self.socket(fd)?;
         match &socket.role {
             Role::Fresh => {}
-            Role::Listener { .. } => return Err(Errno(libc::EISCONN)),
+            Role::Deferred(_) | Role::Listener { .. } => return Err(Errno(libc::EISCONN)),
             Role::Connection(connection) => {
                 return match connection.stage {
                     Stage::Opening => Err(Errno(libc::EALREADY)),
@@ -122,19 +122,24 @@ impl World {
                 };
             }
         }
+        if self.defers(fd, remote)? {
+            self.socket(fd)?.role = Role::Deferred(remote);
+            return Ok(());
+        }
+        let fast_open = self.socket(fd)?.options.fast_open_connect;
+        self.start(fd, remote, fast_open)
+    }
+
+    /// Sends the SYN.
+    pub(crate) fn start(&mut self, fd: RawFd, remote: SocketAddr, fast_open: bool) -> Result<()> {
+        let socket = self.socket(fd)?;
         let mptcp = socket.mptcp;
         let local = socket.local;
         let local = self.local_for(local, remote);
         self.configure(fd)?;
-        let flow = self.stack.connect(
-            self.now,
-            local,
-            remote,
-            ConnectConfig {
-                mptcp,
-                fast_open: false,
-            },
-        );
+        let flow = self
+            .stack
+            .connect(self.now, local, remote, ConnectConfig { mptcp, fast_open });
         let flow = flow.map_err(|error| match error {
             ConnectError::InUse | ConnectError::NoPorts => Errno(libc::EADDRNOTAVAIL),
             ConnectError::Address => Errno(libc::ENETUNREACH),
@@ -174,6 +179,9 @@ impl World {
             Ok(socket) => socket,
             Err(error) => return Attempt::Done(Err(error)),
         };
+        if let Role::Deferred(_) = socket.role {
+            return Attempt::Done(Ok(()));
+        }
         match socket.connection().map(|connection| connection.stage) {
             Some(Stage::Opening) => Attempt::Later,
             Some(Stage::Open) => Attempt::Done(Ok(())),
@@ -212,7 +220,7 @@ impl World {
         let socket = self.socket(fd)?;
         let abort = abort || socket.options.linger == Some(Duration::ZERO);
         match std::mem::replace(&mut socket.role, Role::Fresh) {
-            Role::Fresh => {}
+            Role::Fresh | Role::Deferred(_) => {}
             Role::Listener { id, queue } => {
                 self.listeners.remove(&id);
                 self.stack.close_listener(now, id);
@@ -259,7 +267,7 @@ impl World {
 }
 
 /// IPv4 in IPv6 is IPv4.
-fn canonical(addr: SocketAddr) -> SocketAddr {
+pub(crate) fn canonical(addr: SocketAddr) -> SocketAddr {
     (addr.ip().to_canonical(), addr.port()).into()
 }
 

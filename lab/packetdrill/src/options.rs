@@ -150,6 +150,7 @@ impl World {
     }
 
     fn set_tcp_option(&mut self, fd: RawFd, name: i32, value: &[u8]) -> Result<()> {
+        let client = self.sysctl_now().client();
         let socket = self.socket(fd)?;
         let fresh = matches!(socket.role, Role::Fresh);
         let options = &mut socket.options;
@@ -174,12 +175,13 @@ impl World {
             }
             TCP_INQ => options.inq = int(value)? != 0,
             TCP_FASTOPEN => options.fast_open = int(value)?,
+            TCP_FASTOPEN_CONNECT if !client => return Err(Errno(libc::EOPNOTSUPP)),
             TCP_FASTOPEN_CONNECT if fresh => options.fast_open_connect = int(value)? != 0,
             TCP_FASTOPEN_CONNECT => return Err(Errno(libc::EINVAL)),
-            TCP_FASTOPEN_KEY => match value.len() {
-                16 | 32 => options.fast_open_key = value.to_vec(),
-                _ => return Err(Errno(libc::EINVAL)),
-            },
+            TCP_FASTOPEN_KEY => {
+                options.fast_open_key = value.to_vec();
+                return self.set_fast_open_key(value);
+            }
             TCP_QUICKACK | TCP_LINGER2 => {}
             _ => return Err(Errno(libc::ENOPROTOOPT)),
         }
@@ -187,6 +189,17 @@ impl World {
             options.keepalive = Some(options.keep);
         }
         self.apply_options(fd, name)
+    }
+
+    /// Of the whole host: its listeners share their keys.
+    fn set_fast_open_key(&mut self, value: &[u8]) -> Result<()> {
+        let (first, rest) = value.split_first_chunk().ok_or(Errno(libc::EINVAL))?;
+        let second = match rest {
+            [] => None,
+            rest => Some(<[u8; 16]>::try_from(rest).map_err(|_| Errno(libc::EINVAL))?),
+        };
+        self.stack.set_fast_open_keys(*first, second);
+        Ok(())
     }
 
     /// Carries an option over to the connection there is.

@@ -13,6 +13,7 @@ impl World {
         };
         let mut found = match &socket.role {
             Role::Fresh => libc::EPOLLOUT | libc::EPOLLHUP,
+            Role::Deferred(_) => libc::EPOLLOUT | libc::EPOLLWRNORM,
             Role::Listener { queue, .. } if queue.is_empty() => 0,
             Role::Listener { .. } => libc::EPOLLIN | libc::EPOLLRDNORM,
             Role::Connection(_) => self.connection_readiness(socket),

@@ -59,6 +59,8 @@ pub(crate) struct Shut {
 
 pub(crate) enum Role {
     Fresh,
+    /// Connected with the first write.
+    Deferred(SocketAddr),
     Listener {
         id: ListenerId,
         queue: VecDeque<FlowId>,
@@ -101,14 +103,14 @@ impl Socket {
     pub(crate) fn connection(&self) -> Option<&Connection> {
         match &self.role {
             Role::Connection(connection) => Some(connection),
-            Role::Fresh | Role::Listener { .. } => None,
+            Role::Fresh | Role::Deferred(_) | Role::Listener { .. } => None,
         }
     }
 
     pub(crate) fn connection_mut(&mut self) -> Option<&mut Connection> {
         match &mut self.role {
             Role::Connection(connection) => Some(connection),
-            Role::Fresh | Role::Listener { .. } => None,
+            Role::Fresh | Role::Deferred(_) | Role::Listener { .. } => None,
         }
     }
 

@@ -18,6 +18,8 @@ pub(crate) struct Sysctl {
     /// `tcp_notsent_lowat`.
     pub(crate) notsent_lowat: u32,
     pub(crate) fast_open: FastOpen,
+    /// `tcp_fastopen_key`: the first makes cookies.
+    pub(crate) fast_open_keys: Option<([u8; 16], Option<[u8; 16]>)>,
 }
 
 /// `tcp_fastopen`.
@@ -27,8 +29,6 @@ pub(crate) struct FastOpen(u32);
 impl FastOpen {
     const CLIENT: u32 = 1;
     const SERVER: u32 = 2;
-    const CLIENT_WITHOUT_COOKIE: u32 = 4;
-    const SERVER_WITHOUT_COOKIE: u32 = 0x200;
     const EVERY_LISTENER: u32 = 0x400;
 
     fn has(self, bits: u32) -> bool {
@@ -37,14 +37,6 @@ impl FastOpen {
 
     pub(crate) fn client(self) -> bool {
         self.has(Self::CLIENT)
-    }
-
-    pub(crate) fn client_without_cookie(self) -> bool {
-        self.has(Self::CLIENT_WITHOUT_COOKIE)
-    }
-
-    pub(crate) fn server_without_cookie(self) -> bool {
-        self.has(Self::SERVER_WITHOUT_COOKIE)
     }
 
     /// How many connections of a listener may be read before their handshake is complete, if it
@@ -67,6 +59,23 @@ fn number(name: &str, otherwise: u32) -> u32 {
     text(name)
         .and_then(|text| text.trim().parse().ok())
         .unwrap_or(otherwise)
+}
+
+/// One key or two, each four words in hexadecimal; all zero is none.
+fn keys(text: &str) -> Option<([u8; 16], Option<[u8; 16]>)> {
+    let mut keys = text.trim().split(',').map(key);
+    let first = keys.next()??;
+    (first != [0; 16]).then(|| (first, keys.next().flatten()))
+}
+
+fn key(text: &str) -> Option<[u8; 16]> {
+    let mut key = [0; 16];
+    let mut words = text.split('-');
+    for place in key.chunks_mut(4) {
+        let word = u32::from_str_radix(words.next()?, 16).ok()?;
+        place.copy_from_slice(&word.to_le_bytes());
+    }
+    Some(key)
 }
 
 fn flag(name: &str) -> bool {
@@ -98,6 +107,7 @@ impl Sysctl {
             congestion: congestion.trim().to_string(),
             notsent_lowat: number("tcp_notsent_lowat", u32::MAX),
             fast_open: FastOpen(number("tcp_fastopen", 1)),
+            fast_open_keys: keys(&text("tcp_fastopen_key").unwrap_or_default()),
         }
     }
 

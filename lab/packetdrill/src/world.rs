@@ -2,7 +2,7 @@
 
 use crate::output;
 use crate::socket::{Entry, Role, Socket, Stage, error_of};
-use crate::sysctl::Sysctl;
+use crate::sysctl::{FastOpen, Sysctl};
 use anabranch_cabi::{Errno, Result};
 use anabranch_stack::{CloseReason, Config, Event, FlowId, ListenerId, Stack};
 use anabranch_tcp::Instant;
@@ -60,6 +60,15 @@ impl World {
         self.sysctl = Sysctl::read();
         let sysctl = &self.sysctl;
         self.stack.reconfigure(|config| sysctl.apply(config));
+        if let Some((key, previous)) = sysctl.fast_open_keys {
+            self.stack.set_fast_open_keys(key, previous);
+        }
+    }
+
+    /// Fast Open as the namespace has it now.
+    pub(crate) fn sysctl_now(&mut self) -> FastOpen {
+        self.read_sysctl();
+        self.sysctl.fast_open
     }
 
     pub(crate) fn socket(&mut self, fd: RawFd) -> Result<&mut Socket> {
@@ -79,7 +88,7 @@ impl World {
             Role::Listener { id, .. } => {
                 self.listeners.insert(*id, fd);
             }
-            Role::Fresh => {}
+            Role::Fresh | Role::Deferred(_) => {}
         }
         self.entries.insert(fd, Entry::Socket(Box::new(socket)));
         fd

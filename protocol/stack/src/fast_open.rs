@@ -5,12 +5,13 @@ use crate::demux::Tuple;
 use crate::flow::Flow;
 use crate::id::ListenerId;
 use crate::lifecycle::Handle;
-use crate::random::{KeyedHash, Random, SeededMap};
+use crate::random::{Random, SeededMap};
 use crate::receive::Arrival;
 use crate::stack::Stack;
 use anabranch_tcp::fast_open::Outcome;
 use anabranch_tcp::{Instant, Stream};
 use anabranch_wire::tcp::{FastOpen, Options};
+use siphasher::sip::SipHasher24;
 use smallvec::SmallVec;
 use std::collections::VecDeque;
 use std::net::IpAddr;
@@ -27,9 +28,11 @@ const AVOID_DOUBLINGS: u32 = 6;
 /// What a host needs for Fast Open in both roles.
 pub(crate) struct Cookies {
     /// What makes cookies for our clients, and made them before.
-    current: KeyedHash,
-    previous: Option<KeyedHash>,
+    current: SipHasher24,
+    previous: Option<SipHasher24>,
     since: Instant,
+    /// The application set the keys: they do not change by themselves.
+    fixed: bool,
     /// What servers gave us.
     servers: SeededMap<IpAddr, Server>,
     order: VecDeque<IpAddr>,
@@ -58,9 +61,10 @@ pub(crate) enum Early {
 impl Cookies {
     pub(crate) fn new(random: &mut Random, now: Instant) -> Self {
         Cookies {
-            current: random.hash(),
+            current: draw(random),
             previous: None,
             since: now,
+            fixed: false,
             servers: SeededMap::with_hasher(random.hash()),
             order: VecDeque::new(),
         }
@@ -69,8 +73,8 @@ impl Cookies {
     /// A new key when the time has come.
     fn rotate(&mut self, now: Instant, random: &mut Random) {
         let age = now.since(self.since);
-        if age >= KEY_LIFE {
-            let old = std::mem::replace(&mut self.current, random.hash());
+        if age >= KEY_LIFE && !self.fixed {
+            let old = std::mem::replace(&mut self.current, draw(random));
             self.previous = (age < 2 * KEY_LIFE).then_some(old);
             self.since = now;
         }
@@ -115,16 +119,43 @@ impl Cookies {
     }
 }
 
-/// The cookie of a client, bound to both addresses (RFC 7413 §4.1.2).
-fn cookie(key: &KeyedHash, tuple: &Tuple, experimental: bool) -> FastOpen {
-    let hash = key.of((tuple.remote.ip(), tuple.local.ip()));
+/// A new key.
+fn draw(random: &mut Random) -> SipHasher24 {
+    SipHasher24::new_with_keys(random.u64(), random.u64())
+}
+
+/// The cookie of a client, bound to both addresses (RFC 7413 §4.1.2). It is the one that Linux
+/// makes, so that servers behind one address may share a key.
+fn cookie(key: &SipHasher24, tuple: &Tuple, experimental: bool) -> FastOpen {
+    let mut addresses: SmallVec<[u8; 32]> = SmallVec::new();
+    for ip in [tuple.remote.ip(), tuple.local.ip()] {
+        match ip {
+            IpAddr::V4(ip) => addresses.extend_from_slice(&ip.octets()),
+            IpAddr::V6(ip) => addresses.extend_from_slice(&ip.octets()),
+        }
+    }
     FastOpen {
-        cookie: SmallVec::from_slice(&hash.to_be_bytes()),
+        cookie: SmallVec::from_slice(&key.hash(&addresses).to_le_bytes()),
         experimental,
     }
 }
 
 impl Stack {
+    /// Has these keys make Fast Open cookies from now on (RFC 7413 §4.1.2): for servers that share
+    /// an address, or that restart. Cookies of the second are taken too, and renewed.
+    pub fn set_fast_open_keys(&mut self, key: [u8; 16], previous: Option<[u8; 16]>) {
+        self.cookies.current = SipHasher24::new_with_key(&key);
+        self.cookies.previous = previous.map(|key| SipHasher24::new_with_key(&key));
+        self.cookies.fixed = true;
+    }
+
+    /// Whether a server gave us a cookie, so that a connection to it with Fast Open may send
+    /// payload with its SYN.
+    pub fn has_fast_open_cookie(&self, now: Instant, server: IpAddr) -> bool {
+        let offer = self.cookies.offer(now, server);
+        offer.is_some_and(|(option, _)| !option.cookie.is_empty())
+    }
+
     /// What comes of the Fast Open option of a SYN to a listener.
     pub(crate) fn fast_open_of(
         &mut self,
@@ -217,6 +248,22 @@ mod tests {
         };
         cookies.learn(now, addr, &outcome);
         addr
+    }
+
+    /// As Linux has it: a key, addresses and the cookie from packets of a real server.
+    #[test]
+    fn cookies_are_those_of_linux() {
+        let key = [
+            0xf7, 0x63, 0xbf, 0xa0, 0x81, 0x3d, 0x80, 0xed, 0x30, 0x1d, 0x64, 0xcd, 0x90, 0x4a,
+            0xbc, 0xce,
+        ];
+        let here = "192.168.0.2:8080".parse().unwrap();
+        let tuple = Tuple::new(here, "10.248.0.2:40000".parse().unwrap());
+        let made = cookie(&SipHasher24::new_with_key(&key), &tuple, true);
+        assert_eq!(
+            made.cookie.as_slice(),
+            0x00ab_aaab_e8e9_54c2_u64.to_be_bytes()
+        );
     }
 
     #[test]

@@ -35,6 +35,16 @@ pub struct Outcome {
     pub timed_out: bool,
 }
 
+/// Room that payload of a SYN leaves for options: all there can be, for what middleboxes add.
+const OPTION_SPACE: u16 = 40;
+
+impl Opening {
+    /// Payload bytes that a SYN can carry. `mss`: of the path.
+    fn room(&self, mss: u16) -> u64 {
+        self.mss.min(mss).saturating_sub(OPTION_SPACE).into()
+    }
+}
+
 impl Tcb {
     /// Fast Open for an active open, before the first poll. With an empty cookie the SYN asks for
     /// one; otherwise it carries payload: what was appended before the first poll, as far as it
@@ -82,6 +92,15 @@ impl Tcb {
         self.fast_open.as_ref().is_some_and(|o| o.early)
     }
 
+    /// Payload bytes that the SYN can carry, if they are appended before the first poll; 0 without
+    /// a cookie.
+    pub fn fast_open_room(&self) -> u64 {
+        match &self.fast_open {
+            Some(opening) if !opening.option.cookie.is_empty() => opening.room(self.config.mss),
+            _ => 0,
+        }
+    }
+
     /// The option for our SYN or SYN+ACK. What times out is sent again without, as an ordinary
     /// SYN (RFC 7413 §4.1.3).
     pub(crate) fn fast_open_option(&self) -> Option<FastOpen> {
@@ -109,8 +128,7 @@ impl Tcb {
         let Some(opening) = self.fast_open.as_mut().filter(|_| first && has_cookie) else {
             return syn;
         };
-        let room = opening.mss.min(self.config.mss);
-        let room = u64::from(room).saturating_sub(syn.options.padded_len() as u64);
+        let room = opening.room(self.config.mss);
         let len = room.min(self.snd.run_end(1).min(self.snd.end) - 1);
         if len == 0 {
             return syn;
