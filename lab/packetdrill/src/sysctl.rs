@@ -17,6 +17,9 @@ pub(crate) struct Sysctl {
     pub(crate) congestion: String,
     /// `tcp_notsent_lowat`.
     pub(crate) notsent_lowat: u32,
+    /// Segments in the smallest super-frame.
+    pub(crate) min_tso_segs: u32,
+    pub(crate) timestamps: bool,
     pub(crate) fast_open: FastOpen,
     /// `tcp_fastopen_key`: the first makes cookies.
     pub(crate) fast_open_keys: Option<([u8; 16], Option<[u8; 16]>)>,
@@ -106,6 +109,8 @@ impl Sysctl {
             wmem: three("tcp_wmem", [4096, 16_384, 4 << 20]),
             congestion: congestion.trim().to_string(),
             notsent_lowat: number("tcp_notsent_lowat", u32::MAX),
+            min_tso_segs: number("tcp_min_tso_segs", 2).max(1),
+            timestamps: flag("tcp_timestamps"),
             fast_open: FastOpen(number("tcp_fastopen", 1)),
             fast_open_keys: keys(&text("tcp_fastopen_key").unwrap_or_default()),
         }
@@ -118,7 +123,7 @@ impl Sysctl {
         let tcp = &mut config.tcp;
         tcp.window_scaling = flag("tcp_window_scaling");
         tcp.sack = flag("tcp_sack");
-        tcp.timestamps = flag("tcp_timestamps");
+        tcp.timestamps = self.timestamps;
         tcp.fin_wait_2 = seconds("tcp_fin_timeout", 60);
         tcp.delayed_ack = Duration::from_millis(40);
         tcp.congestion = Congestion {

@@ -1,12 +1,14 @@
 //! The stack, its sockets and its time.
 
-use crate::output;
+use crate::output::{self, Output};
 use crate::socket::{Entry, Role, Socket, Stage, error_of};
 use crate::sysctl::{FastOpen, Sysctl};
 use anabranch_cabi::{Errno, Result};
 use anabranch_stack::{CloseReason, Config, Event, FlowId, ListenerId, Stack};
 use anabranch_tcp::Instant;
+use anabranch_wire::Packet;
 use anabranch_wire::frame::Frame;
+use anabranch_wire::tcp::Options;
 use bytes::Bytes;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::IpAddr;
@@ -24,6 +26,7 @@ pub(crate) struct World {
     pub(crate) entries: BTreeMap<RawFd, Entry>,
     pub(crate) flows: HashMap<FlowId, RawFd>,
     pub(crate) listeners: HashMap<ListenerId, RawFd>,
+    output: Output,
     /// Packets that left, and when.
     pub(crate) sent: VecDeque<(Instant, Vec<u8>)>,
     /// Our addresses, for connections that name none.
@@ -49,6 +52,7 @@ impl World {
             entries: BTreeMap::new(),
             flows: HashMap::new(),
             listeners: HashMap::new(),
+            output: Output::default(),
             sent: VecDeque::new(),
             addresses,
             sysctl,
@@ -96,8 +100,28 @@ impl World {
 
     pub(crate) fn receive(&mut self, packet: &[u8]) {
         let frame = Frame::packet(Bytes::copy_from_slice(packet));
+        self.size_frames(&frame);
         self.stack.receive(self.now, frame);
         self.settle();
+    }
+
+    /// Linux sends so many segments at once where it knows no better.
+    fn size_frames(&mut self, frame: &Frame) {
+        let Ok(packet) = Packet::parse(&frame.data) else {
+            return;
+        };
+        let Options::Syn(options) = &packet.options else {
+            return;
+        };
+        let stamps = if options.timestamps.is_some() && self.sysctl.timestamps {
+            12
+        } else {
+            0
+        };
+        let mss = options.mss.unwrap_or(536).min(1460).saturating_sub(stamps);
+        let frame = self.sysctl.min_tso_segs * u32::from(mss);
+        self.stack
+            .reconfigure(|config| config.gso_max = frame.min(output::GSO_MAX));
     }
 
     /// When something will happen by itself.
@@ -138,7 +162,8 @@ impl World {
     pub(crate) fn settle(&mut self) {
         loop {
             while let Some(transmit) = self.stack.poll_transmit(self.now) {
-                self.sent.push_back((self.now, output::packet(transmit)));
+                let packet = self.output.packet(transmit);
+                self.sent.push_back((self.now, packet));
             }
             let Some(event) = self.stack.poll_event() else {
                 break;

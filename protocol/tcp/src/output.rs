@@ -1,8 +1,8 @@
 //! Segments that leave (RFC 9293 §3.7, §3.8).
 
 use crate::mtu::Trial;
+use crate::recovery::TailProbe;
 use crate::recovery::frto::Frto;
-use crate::recovery::{Phase, TailProbe};
 use crate::segment::{Emit, Grant, Kind};
 use crate::tcb::Probe;
 use crate::timers::Timer;
@@ -281,12 +281,7 @@ impl Tcb {
         let rtt = self.rtt.srtt().unwrap_or_default().as_nanos().max(1);
         let burst = BURST_TIME.as_nanos() * u128::from(limit) / rtt;
         let burst = u64::try_from(burst).unwrap_or(u64::MAX).max(2 * mss);
-        // What duplicates let out leaves at once (limited transmit, RFC 3042).
-        let recovery = &self.recovery;
-        let steady = recovery.phase == Phase::Open
-            && recovery.board.sacked().is_empty()
-            && recovery.reno.dup_acks == 0
-            && recovery.pipe() > 0;
+        let steady = self.recovery.is_quiet() && self.recovery.pipe() > 0;
         steady && frame > mss && allowed < frame.min(limit / 4).min(burst)
     }
 

@@ -93,6 +93,12 @@ impl Recovery {
         self.board.pipe().saturating_sub(self.reno.sacked)
     }
 
+    /// Nothing hints at a loss: where something does, what the window allows goes out at once, for
+    /// the acknowledgements it brings (limited transmit, RFC 3042).
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.phase == Phase::Open && self.board.sacked().is_empty() && self.reno.dup_acks == 0
+    }
+
     /// Segments sacked: where they are smaller than the mss, at least the number of ranges.
     pub(crate) fn segments_sacked(&self, mss: u32) -> u64 {
         let sacked = self.board.sacked();

@@ -1,4 +1,4 @@
-//! Proportional rate reduction (RFC 6937): how much to send during recovery.
+//! Proportional rate reduction (RFC 9937, formerly RFC 6937): how much to send during recovery.
 
 /// One recovery's accounts, bytes.
 #[derive(Debug, Default)]
@@ -64,6 +64,15 @@ impl Prr {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn below_ssthresh_each_delivery_lets_as_much_out() {
+        // The first retransmission left for nothing delivered: it is not held against the next.
+        let mut prr = Prr::start(10, 3);
+        prr.sent(1);
+        prr.on_ack(1, 3, 7, 1, false);
+        assert_eq!(prr.cwnd(), 4);
+    }
 
     #[test]
     fn sends_in_proportion_then_no_more_than_ssthresh() {
