@@ -68,7 +68,7 @@ impl Interface for Host {
     }
 
     fn send(&self, fd: RawFd, sending: Sending<'_>) -> Result<usize> {
-        let (mut taken, mut opening) = (0, None);
+        let (mut taken, mut with_syn, mut opening) = (0, 0, None);
         let waits = may_wait(fd, sending.flags);
         let sent = self.attempt(
             waits,
@@ -78,11 +78,11 @@ impl Interface for Host {
                 if opening.is_none() {
                     match world.begin_fast_open(fd, &sending) {
                         Ok(Begun::Not) => opening = Some(false),
-                        Ok(Begun::Syn(len)) => (taken, opening) = (len, Some(true)),
+                        Ok(Begun::Syn(len)) => (taken, with_syn, opening) = (len, len, Some(true)),
                         Err(error) => return Attempt::Done(Err(error)),
                     }
                 }
-                match world.send_bytes(fd, &sending, &mut taken) {
+                match world.send_bytes(fd, &sending, &mut taken, with_syn) {
                     Attempt::Done(done) => Attempt::Done(done.map(Some)),
                     Attempt::Later => Attempt::Later,
                 }

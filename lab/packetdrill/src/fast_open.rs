@@ -35,8 +35,7 @@ impl World {
             (Role::Connection(connection), true) => {
                 return match connection.stage {
                     Stage::Opening => Err(Errno(libc::EALREADY)),
-                    Stage::Open => Err(Errno(libc::EISCONN)),
-                    Stage::Ended(_) => Ok(Begun::Not),
+                    Stage::Open | Stage::Ended(_) => Ok(Begun::Not),
                 };
             }
         };
@@ -62,6 +61,8 @@ impl World {
             return Ok(0);
         }
         let sent = self.stack.send(self.now, flow, early);
+        self.settle();
+        self.push(flow);
         sent.map_err(|_| Errno(libc::ENOTCONN))
     }
 

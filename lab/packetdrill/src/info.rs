@@ -85,7 +85,7 @@ impl World {
         state_and_options(fields, &info, tcb);
         segments(fields, now, &info);
         metrics(fields, &info);
-        counters(fields, &info);
+        counters(fields, &info, tcb);
     }
 }
 
@@ -129,7 +129,8 @@ fn segments(fields: &mut Fields, now: Instant, info: &Info) {
     fields
         .u32(info.segments(flight.unacked))
         .u32(info.segments(flight.sacked))
-        .u32(info.segments(flight.lost))
+        // Linux counts what is lost until it is acknowledged, sent again or not.
+        .u32(info.segments(flight.lost + flight.retrans))
         .u32(info.segments(flight.retrans))
         .u32(0_u32)
         .millis(now.since(info.seen.data_sent))
@@ -158,8 +159,14 @@ fn metrics(fields: &mut Fields, info: &Info) {
         .u32(info.stats.retransmits);
 }
 
-fn counters(fields: &mut Fields, info: &Info) {
+fn counters(fields: &mut Fields, info: &Info, tcb: &Tcb) {
     let (stats, rates) = (&info.stats, &info.rates);
+    // Linux counts the SYN as delivered, with whatever it carried.
+    let outcome = tcb.fast_open_outcome();
+    let early = outcome
+        .map_or(0, |outcome| outcome.accepted)
+        .min(rates.delivered);
+    let syn = u32::from(tcb.is_synchronized());
     fields
         .u64(rates.pacing.unwrap_or(u64::MAX))
         .u64(rates.max_pacing.unwrap_or(u64::MAX))
@@ -175,7 +182,7 @@ fn counters(fields: &mut Fields, info: &Info) {
         .u64(0)
         .u64(0)
         .u64(0)
-        .u32(info.segments(rates.delivered))
+        .u32(info.segments(rates.delivered - early) + syn)
         .u32(0_u32)
         .u64(stats.bytes_out)
         .u64(stats.bytes_retransmitted)

@@ -2,10 +2,11 @@
 
 use crate::errors::{OPT_ID, OPT_TSONLY, Progress};
 use crate::host::Attempt;
-use crate::socket::{Role, Socket, Stage};
+use crate::socket::{Entry, Role, Socket, Stage};
 use crate::world::World;
 use anabranch_cabi::{Control, Errno, Received, Result, Room, Sending};
 use anabranch_stack::{FlowError, FlowId, Recv};
+use anabranch_tcp::SocketOption;
 use bytes::Bytes;
 use std::os::fd::RawFd;
 
@@ -37,7 +38,7 @@ impl World {
     /// Position after everything the application has written.
     pub(crate) fn written(&self, fd: RawFd) -> u64 {
         let flow = match self.entries.get(&fd) {
-            Some(crate::socket::Entry::Socket(socket)) => socket.flow(),
+            Some(Entry::Socket(socket)) => socket.flow(),
             _ => None,
         };
         flow.and_then(|flow| self.stack.tcb(flow))
@@ -119,18 +120,20 @@ impl World {
         }])
     }
 
-    /// Sends from `taken` on; how far it came is in `taken`.
+    /// Sends from `taken` on; how far it came is in `taken`, `with_syn` bytes of it in a SYN: of
+    /// what becomes of those the caller is to hear.
     pub(crate) fn send_bytes(
         &mut self,
         fd: RawFd,
         sending: &Sending<'_>,
         taken: &mut usize,
+        with_syn: usize,
     ) -> Attempt<usize> {
         let result = self.try_send(fd, sending, taken);
         match result {
             Ok(true) => Attempt::Done(Ok(*taken)),
             Ok(false) => Attempt::Later,
-            Err(_) if *taken > 0 => Attempt::Done(Ok(*taken)),
+            Err(_) if *taken > with_syn => Attempt::Done(Ok(*taken)),
             Err(error) => Attempt::Done(Err(error)),
         }
     }
@@ -152,27 +155,84 @@ impl World {
         let Some(data) = sending.data else {
             return Err(Errno(libc::EFAULT));
         };
-        let rest = Bytes::copy_from_slice(&data[*taken..]);
-        let wanted = rest.len();
-        let sent = match self.stack.send(now, connection.flow, rest) {
-            Ok(sent) => sent,
-            Err(FlowError::Closed(_) | FlowError::ShutDown) => return Err(Errno(libc::EPIPE)),
-            Err(_) => return Err(Errno(libc::ENOTCONN)),
-        };
-        *taken += sent;
-        let end = self.written(fd);
-        let socket = self.socket(fd)?;
-        if sent > 0 {
-            socket.note_write(end, sending.flags);
+        self.note_answer(connection.flow);
+        while *taken < data.len() {
+            let Some(room) = self.room(fd)? else {
+                self.socket(fd)?.no_space = true;
+                self.push(connection.flow);
+                return Ok(false);
+            };
+            let end = (*taken + room).min(data.len());
+            let part = Bytes::copy_from_slice(&data[*taken..end]);
+            let more = end < data.len() || sending.flags & libc::MSG_MORE != 0;
+            match self.stack.send_with(now, connection.flow, part, more) {
+                Ok(sent) => {
+                    *taken += sent;
+                    if !more {
+                        self.push(connection.flow);
+                    }
+                }
+                Err(FlowError::Closed(_) | FlowError::ShutDown) => return Err(Errno(libc::EPIPE)),
+                Err(_) => return Err(Errno(libc::ENOTCONN)),
+            }
+            self.settle();
         }
-        socket.no_space |= sent < wanted;
-        Ok(sent == wanted)
+        if sending.flags & libc::MSG_EOR != 0 {
+            self.stack.end_record(connection.flow);
+        }
+        let end = self.written(fd);
+        self.socket(fd)?.note_write(end, data.len(), sending.flags);
+        Ok(true)
+    }
+
+    /// Linux takes a connection for interactive whose application writes soon after something
+    /// came: from then on acknowledgements wait for its next answer.
+    fn note_answer(&mut self, flow: FlowId) {
+        let soon = self.stack.tcb(flow).is_some_and(|tcb| {
+            let info = tcb.info();
+            self.now.since(info.seen.data_received) < info.timing.ato
+        });
+        if soon {
+            // It may have ended meanwhile.
+            let _ = self
+                .stack
+                .set_option(self.now, flow, &SocketOption::QuickAck(false));
+        }
+    }
+
+    /// What was written so far is to be pushed.
+    pub(crate) fn push(&mut self, flow: FlowId) {
+        let info = self.stack.info(flow);
+        if let (Some(info), Some(tcb)) = (info, self.stack.tcb(flow)) {
+            let ports = (info.local.port(), info.remote.port());
+            self.output.push(ports, tcb.snd_end());
+        }
+    }
+
+    /// How many bytes the send buffer takes now, as one piece.
+    fn room(&mut self, fd: RawFd) -> Result<Option<usize>> {
+        let sending = match self.entries.get(&fd) {
+            Some(Entry::Socket(socket)) => self.sending(socket),
+            _ => None,
+        };
+        let sending = sending.ok_or(Errno(libc::EPIPE))?;
+        let socket = self.socket(fd)?;
+        socket.window = socket.window.max(sending.window);
+        let buffer = &mut socket.options.send_buffer;
+        let room = buffer.room(&sending);
+        if room > 0 {
+            buffer.took(room, &sending);
+        }
+        Ok((room > 0).then_some(room))
     }
 }
 
 impl Socket {
     /// Bytes up to position `end` were taken.
-    fn note_write(&mut self, end: u64, flags: i32) {
+    fn note_write(&mut self, end: u64, len: usize, flags: i32) {
+        if len == 0 {
+            return;
+        }
         let options = &self.options;
         let zero_copy = options.zero_copy && flags & MSG_ZEROCOPY != 0;
         let key = if options.timestamping & OPT_ID != 0 {

@@ -19,6 +19,7 @@ mod open;
 mod options;
 mod output;
 mod ready;
+mod sndbuf;
 mod socket;
 mod sysctl;
 mod world;

@@ -2,10 +2,11 @@
 
 use crate::host::Attempt;
 use crate::options::Options;
-use crate::socket::{Entry, Role, Socket, Stage};
+use crate::socket::{Entry, Role, Socket, Stage, error_of};
 use crate::world::World;
 use anabranch_cabi::{Address, Errno, Result};
 use anabranch_stack::{ConnectConfig, ConnectError, ListenConfig, ListenError};
+use anabranch_tcp::Tcb;
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::RawFd;
@@ -74,8 +75,17 @@ impl World {
     /// Settings of connections that come from this socket.
     fn configure(&mut self, fd: RawFd) -> Result<()> {
         self.read_sysctl();
-        let options = self.socket(fd)?.options.clone();
-        self.stack.reconfigure(|config| options.apply(config));
+        let socket = self.socket(fd)?;
+        let options = socket.options.clone();
+        let headers = if socket.domain == libc::AF_INET6 {
+            60
+        } else {
+            40
+        };
+        self.stack.reconfigure(|config| {
+            config.mtu = options.max_segment.map_or(1500, |mss| mss + headers);
+            options.apply(config);
+        });
         Ok(())
     }
 
@@ -100,7 +110,12 @@ impl World {
         let mut socket = Socket::new(domain, options)?;
         socket.mptcp = mptcp;
         socket.local = Some(info.local);
-        socket.adopt(flow, Stage::Open);
+        let ended = self.early.remove(&flow);
+        socket.error = ended.and_then(error_of);
+        socket.adopt(flow, ended.map_or(Stage::Open, Stage::Ended));
+        if let Some(connection) = socket.connection_mut() {
+            connection.peer_fin = self.stack.tcb(flow).is_some_and(Tcb::peer_fin);
+        }
         let fd = self.insert(socket);
         Ok(Some((fd, outward(domain, info.remote))))
     }

@@ -1,10 +1,12 @@
 //! Socket options.
 
+use crate::sndbuf::SendBuffer;
 use crate::socket::Role;
 use crate::sysctl::{self, Sysctl};
 use crate::world::World;
 use anabranch_cabi::{Errno, Result};
 use anabranch_stack::Config;
+use anabranch_tcp::SocketOption;
 use anabranch_tcp::config::Keepalive;
 use libc::{
     IPPROTO_IP, IPPROTO_IPV6, IPPROTO_TCP, SO_ERROR, SO_KEEPALIVE, SO_LINGER, SO_RCVBUF, SO_SNDBUF,
@@ -28,8 +30,7 @@ const TCP_INQ: i32 = 36;
 pub(crate) struct Options {
     pub(crate) nodelay: bool,
     pub(crate) cork: bool,
-    /// Bytes the application may have queued; set, or as the namespace has it.
-    pub(crate) send_buffer: u32,
+    pub(crate) send_buffer: SendBuffer,
     pub(crate) recv_buffer: Option<u32>,
     pub(crate) max_segment: Option<u16>,
     pub(crate) keepalive: Option<Keepalive>,
@@ -55,7 +56,7 @@ impl Options {
         Options {
             nodelay: false,
             cork: false,
-            send_buffer: sysctl.wmem[1],
+            send_buffer: SendBuffer::new(sysctl.wmem[1]),
             recv_buffer: None,
             max_segment: None,
             keepalive: None,
@@ -77,19 +78,35 @@ impl Options {
 
     /// Carries them over into the settings of a connection to be opened.
     pub(crate) fn apply(&self, config: &mut Config) {
-        config.limits.send_buffer = self.send_buffer as usize;
+        // Counted by `SendBuffer`, as Linux does.
+        config.limits.send_buffer = 1 << 26;
+        config.tcp.buffers.send_initial = 1 << 26;
         if let Some(buffer) = self.recv_buffer {
             config.limits.recv_buffer = buffer as usize;
         }
-        let tcp = &mut config.tcp;
-        tcp.nagle = !self.nodelay;
-        tcp.keepalive = self.keepalive;
-        if let Some(name) = &self.congestion {
-            tcp.congestion.algorithm = sysctl::algorithm(name);
+        for option in self.all() {
+            // Their ranges were checked when they were set.
+            let _ = config.tcp.set(&option);
         }
-        if let Some(retries) = self.syn_retries {
-            tcp.retransmit.syn_retries = retries;
-        }
+    }
+
+    /// What the engine has an option for.
+    fn all(&self) -> Vec<SocketOption> {
+        let mut all = vec![
+            SocketOption::NoDelay(self.nodelay),
+            SocketOption::Cork(self.cork),
+            SocketOption::Keepalive(self.keepalive),
+            SocketOption::UserTimeout(self.user_timeout()),
+        ];
+        let congestion = self.congestion.as_deref().map(sysctl::algorithm);
+        all.extend(congestion.map(SocketOption::Congestion));
+        all.extend(self.syn_retries.map(SocketOption::SynRetries));
+        all
+    }
+
+    fn user_timeout(&self) -> Option<Duration> {
+        let millis = u64::from(self.user_timeout);
+        (millis > 0).then(|| Duration::from_millis(millis))
     }
 }
 
@@ -126,8 +143,9 @@ impl World {
         let position = self.written(fd);
         let options = &mut self.socket(fd)?.options;
         match name {
-            // Linux doubles what is asked for, for its own overhead, which we do not count.
-            SO_SNDBUF => options.send_buffer = int(value)?.clamp(2304, 1 << 30) as u32,
+            SO_SNDBUF => options
+                .send_buffer
+                .fix(int(value)?.clamp(2304, 1 << 29) as u32),
             SO_RCVBUF => options.recv_buffer = Some(int(value)?.clamp(1152, 1 << 30) as u32),
             SO_KEEPALIVE => options.keepalive = (int(value)? != 0).then_some(options.keep),
             SO_LINGER => {
@@ -145,6 +163,9 @@ impl World {
                 options.timestamping = bits;
             }
             _ => {}
+        }
+        if name == SO_KEEPALIVE {
+            self.apply_option(fd, name)?;
         }
         Ok(())
     }
@@ -188,7 +209,7 @@ impl World {
         if options.keepalive.is_some() {
             options.keepalive = Some(options.keep);
         }
-        self.apply_options(fd, name)
+        self.apply_option(fd, name)
     }
 
     /// Of the whole host: its listeners share their keys.
@@ -203,8 +224,25 @@ impl World {
     }
 
     /// Carries an option over to the connection there is.
-    fn apply_options(&mut self, fd: RawFd, _name: i32) -> Result<()> {
-        self.socket(fd).map(drop)
+    fn apply_option(&mut self, fd: RawFd, name: i32) -> Result<()> {
+        let now = self.now;
+        let socket = self.socket(fd)?;
+        let options = &socket.options;
+        let option = match name {
+            TCP_NODELAY => SocketOption::NoDelay(options.nodelay),
+            TCP_CORK => SocketOption::Cork(options.cork),
+            TCP_USER_TIMEOUT => SocketOption::UserTimeout(options.user_timeout()),
+            TCP_SYNCNT => SocketOption::SynRetries(options.syn_retries.unwrap_or(6)),
+            TCP_KEEPIDLE | TCP_KEEPINTVL | TCP_KEEPCNT | SO_KEEPALIVE => {
+                SocketOption::Keepalive(options.keepalive)
+            }
+            _ => return Ok(()),
+        };
+        if let Some(flow) = socket.flow() {
+            // A connection that is over has no options any more.
+            let _ = self.stack.set_option(now, flow, &option);
+        }
+        Ok(())
     }
 
     pub(crate) fn get_option(
@@ -257,7 +295,7 @@ impl World {
         Ok(match name {
             SO_ERROR => socket.error.take().map_or(0, |Errno(number)| number),
             SO_TYPE => libc::SOCK_STREAM,
-            SO_SNDBUF => 2 * options.send_buffer as i32,
+            SO_SNDBUF => options.send_buffer.limit() as i32,
             SO_RCVBUF => 2 * options.recv_buffer.unwrap_or(rmem / 2) as i32,
             SO_KEEPALIVE => options.keepalive.is_some().into(),
             SO_ZEROCOPY => options.zero_copy.into(),
@@ -267,7 +305,6 @@ impl World {
     }
 
     fn get_tcp_option(&mut self, fd: RawFd, name: i32) -> Result<i32> {
-        let lowat = self.sysctl.notsent_lowat;
         let mss = self.segment_size(fd)?;
         let options = &self.socket(fd)?.options;
         Ok(match name {
@@ -279,7 +316,7 @@ impl World {
             TCP_KEEPCNT => options.keep.probes.into(),
             TCP_SYNCNT => options.syn_retries.unwrap_or(6).into(),
             TCP_USER_TIMEOUT => options.user_timeout as i32,
-            TCP_NOTSENT_LOWAT => options.notsent_lowat.unwrap_or(lowat) as i32,
+            TCP_NOTSENT_LOWAT => options.notsent_lowat.unwrap_or(0) as i32,
             TCP_INQ => options.inq.into(),
             TCP_FASTOPEN => options.fast_open,
             TCP_FASTOPEN_CONNECT => options.fast_open_connect.into(),

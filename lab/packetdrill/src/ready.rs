@@ -1,5 +1,6 @@
 //! What a descriptor is ready for (`poll`).
 
+use crate::sndbuf::Sending;
 use crate::socket::{Entry, Role, Socket, Stage};
 use crate::world::World;
 use anabranch_cabi::PollFd;
@@ -53,21 +54,29 @@ impl World {
         found
     }
 
-    /// Whether a third of the send buffer is free, and not too much waits to be sent.
+    /// Whether there is room enough for a write.
     pub(crate) fn has_space(&self, socket: &Socket) -> bool {
-        let Some(flow) = socket.flow() else {
-            return false;
-        };
-        let Some(info) = self.stack.info(flow) else {
-            return true;
-        };
-        let limit = socket.options.send_buffer as usize;
-        let unsent = self.unsent(flow) as u64;
-        let lowat = socket
-            .options
-            .notsent_lowat
-            .unwrap_or(self.sysctl.notsent_lowat);
-        3 * info.send_queue <= 2 * limit && unsent < u64::from(lowat)
+        match self.sending(socket) {
+            Some(sending) => socket.options.send_buffer.is_writable(&sending),
+            None => true,
+        }
+    }
+
+    /// What the send buffer of a connection depends on; `None` once it is over.
+    pub(crate) fn sending(&self, socket: &Socket) -> Option<Sending> {
+        let flow = socket.flow()?;
+        let tcb = self.stack.tcb(flow)?;
+        let mss = tcb.mss() as usize;
+        let lowat = socket.options.notsent_lowat.filter(|lowat| *lowat != 0);
+        Some(Sending {
+            mss,
+            window: (tcb.peer_wnd() as usize).max(socket.window),
+            queued: (tcb.snd_end() - tcb.snd_una()) as usize,
+            unsent: tcb.unsent() as usize,
+            cwnd: tcb.cwnd() as usize / mss,
+            in_flight: tcb.in_flight() as usize / mss,
+            lowat: lowat.unwrap_or(self.sysctl.notsent_lowat) as usize,
+        })
     }
 
     pub(crate) fn is_writable(&self, fd: RawFd) -> bool {

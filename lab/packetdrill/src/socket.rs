@@ -44,6 +44,10 @@ pub(crate) struct Socket {
     pub(crate) shut: Shut,
     pub(crate) options: Options,
     pub(crate) errors: ErrorQueue,
+    /// Written and not acknowledged when last looked at.
+    pub(crate) queued: usize,
+    /// The largest window that the peer advertised.
+    pub(crate) window: usize,
     /// Someone found no room to write and wants to hear of it.
     pub(crate) no_space: bool,
     /// What epoll was not told yet: `EPOLL*`.
@@ -95,6 +99,8 @@ impl Socket {
             shut: Shut::default(),
             options,
             errors: ErrorQueue::default(),
+            queued: 0,
+            window: 0,
             no_space: false,
             woken: 0,
         })

@@ -1,6 +1,7 @@
 //! What scripts set in `/proc/sys/net/ipv4` of their namespace, and what it means to the stack.
 
 use anabranch_stack::Config;
+use anabranch_tcp::Ecn;
 use anabranch_tcp::config::{Congestion, Keepalive, Pacing, Retransmit};
 use anabranch_tcp::congestion::Algorithm;
 use std::fs;
@@ -120,7 +121,13 @@ impl Sysctl {
     pub(crate) fn apply(&self, config: &mut Config) {
         config.limits.recv_buffer = self.rmem[2] as usize;
         config.time_wait = Duration::from_secs(60);
+        config.fast_open_avoid = seconds("tcp_fastopen_blackhole_timeout_sec", 0);
         let tcp = &mut config.tcp;
+        tcp.ecn = match number("tcp_ecn", 2) {
+            0 => Ecn::Off,
+            1 => Ecn::Classic,
+            _ => Ecn::Passive,
+        };
         tcp.window_scaling = flag("tcp_window_scaling");
         tcp.sack = flag("tcp_sack");
         tcp.timestamps = self.timestamps;

@@ -25,8 +25,10 @@ pub(crate) struct World {
     pub(crate) stack: Stack,
     pub(crate) entries: BTreeMap<RawFd, Entry>,
     pub(crate) flows: HashMap<FlowId, RawFd>,
+    /// What was heard of connections that nobody has accepted yet.
+    pub(crate) early: HashMap<FlowId, CloseReason>,
     pub(crate) listeners: HashMap<ListenerId, RawFd>,
-    output: Output,
+    pub(crate) output: Output,
     /// Packets that left, and when.
     pub(crate) sent: VecDeque<(Instant, Vec<u8>)>,
     /// Our addresses, for connections that name none.
@@ -51,6 +53,7 @@ impl World {
             stack: Stack::new(config, seed, now),
             entries: BTreeMap::new(),
             flows: HashMap::new(),
+            early: HashMap::new(),
             listeners: HashMap::new(),
             output: Output::default(),
             sent: VecDeque::new(),
@@ -216,6 +219,9 @@ impl World {
     }
 
     fn hear_closed(&mut self, flow: FlowId, reason: CloseReason) {
+        if !self.flows.contains_key(&flow) {
+            self.early.insert(flow, reason);
+        }
         self.with_flow(flow, |socket, _| {
             if let Some(connection) = socket.connection_mut() {
                 connection.stage = Stage::Ended(reason);
@@ -245,7 +251,20 @@ impl World {
             .sockets()
             .filter_map(|(fd, socket)| socket.no_space.then_some(fd))
             .collect();
+        let most = self.sysctl.wmem[2] as usize;
         for fd in waiting {
+            let sending = match self.entries.get(&fd) {
+                Some(Entry::Socket(socket)) => self.sending(socket),
+                _ => None,
+            };
+            if let (Some(sending), Ok(socket)) = (sending, self.socket(fd)) {
+                let acked = sending.queued < socket.queued;
+                socket.queued = sending.queued;
+                socket.window = socket.window.max(sending.window);
+                if acked {
+                    socket.options.send_buffer.grow(&sending, most);
+                }
+            }
             if self.is_writable(fd)
                 && let Ok(socket) = self.socket(fd)
             {

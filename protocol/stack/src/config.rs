@@ -30,6 +30,9 @@ pub struct Config {
     pub time_wait: Duration,
     /// Answer ICMP echo requests. Leave it off where another host has the same address.
     pub icmp_echo: bool,
+    /// Where SYNs with a Fast Open option seem to vanish, none is sent for so long, doubled each
+    /// time up to six times (RFC 7413 §4.1.3.1); zero: they are sent again at once.
+    pub fast_open_avoid: Duration,
     /// When SYNs are answered without keeping anything of them.
     pub syn_cookies: SynCookies,
     /// Resets and ICMP replies sent to strangers, at most so many a second.
@@ -130,6 +133,7 @@ impl Default for Config {
             announce: Vec::new(),
             time_wait: Duration::from_secs(60),
             icmp_echo: false,
+            fast_open_avoid: Duration::from_secs(3600),
             syn_cookies: SynCookies::default(),
             reply_rate: 1000,
         }

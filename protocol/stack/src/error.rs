@@ -64,6 +64,29 @@ pub enum JoinError {
     Denied,
 }
 
+/// Why [`crate::Stack::set_option`] did not set it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum OptionError {
+    /// The handle is unknown or was released.
+    NoSuchFlow,
+    /// The value is outside its range: see [`anabranch_tcp::SocketOption`].
+    OutOfRange,
+    /// Multipath TCP does not have it.
+    Unsupported,
+}
+
+impl fmt::Display for OptionError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            OptionError::NoSuchFlow => "no such connection",
+            OptionError::OutOfRange => "socket option out of range",
+            OptionError::Unsupported => "not with Multipath TCP",
+        })
+    }
+}
+
+impl std::error::Error for OptionError {}
+
 impl fmt::Display for ListenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

@@ -21,8 +21,7 @@ use std::time::Duration;
 const KEY_LIFE: Duration = Duration::from_secs(24 * 3600);
 /// Servers whose cookies are kept; beyond, the first is forgotten.
 const MAX_SERVERS: usize = 1024;
-/// Where SYNs with the option seem to vanish, none is sent for this long, doubled each time.
-const AVOID: Duration = Duration::from_secs(3600);
+/// How often the time doubles for which a server gets no SYN with the option.
 const AVOID_DOUBLINGS: u32 = 6;
 
 /// What a host needs for Fast Open in both roles.
@@ -103,12 +102,12 @@ impl Cookies {
         Some((server.cookie.clone().unwrap_or_default(), server.mss))
     }
 
-    fn learn(&mut self, now: Instant, addr: IpAddr, outcome: &Outcome) {
+    fn learn(&mut self, now: Instant, addr: IpAddr, outcome: &Outcome, avoid: Duration) {
         let server = self.server(addr);
         if outcome.timed_out {
             let times = server.timeouts.min(AVOID_DOUBLINGS);
             server.timeouts += 1;
-            server.avoid_until = Some(now + AVOID * (1 << times));
+            server.avoid_until = Some(now + avoid * (1 << times));
             return;
         }
         (server.timeouts, server.avoid_until) = (0, None);
@@ -227,7 +226,9 @@ impl Stack {
                 Counter::TcpExtTCPFastOpenActiveFail
             });
         }
-        self.cookies.learn(now, plain.tuple.remote.ip(), outcome);
+        let avoid = self.config.fast_open_avoid;
+        self.cookies
+            .learn(now, plain.tuple.remote.ip(), outcome, avoid);
     }
 }
 
@@ -246,7 +247,7 @@ mod tests {
             timed_out,
             ..Outcome::default()
         };
-        cookies.learn(now, addr, &outcome);
+        cookies.learn(now, addr, &outcome, Duration::from_secs(3600));
         addr
     }
 

@@ -80,9 +80,9 @@ impl Slot {
 }
 
 impl Flow {
-    pub(crate) fn send(&mut self, data: Bytes) -> usize {
+    pub(crate) fn send(&mut self, data: Bytes, more: bool) -> usize {
         match self {
-            Flow::Tcp(plain) => plain.stream.send(data),
+            Flow::Tcp(plain) => plain.stream.send_with(data, more),
             Flow::Mptcp(multi) => multi.connection.send(data),
         }
     }

@@ -31,6 +31,7 @@ mod lifecycle;
 mod listener;
 mod multi;
 mod multipath;
+mod options;
 mod ports;
 mod random;
 mod ready;
@@ -47,7 +48,7 @@ pub use config::{
     Announcement, Config, ConnectConfig, Limits, ListenConfig, LocalAddrs, SynCookies,
 };
 pub use counters::{Counter, Counters};
-pub use error::{ConnectError, FlowError, JoinError, ListenError};
+pub use error::{ConnectError, FlowError, JoinError, ListenError, OptionError};
 pub use event::{CloseReason, Event, PathEvent, SubflowEnd};
 pub use id::{FlowId, ListenerId, SubflowId};
 pub use info::{FlowInfo, MptcpInfo, Protocol, SubflowInfo};

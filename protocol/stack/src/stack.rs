@@ -205,6 +205,21 @@ impl Stack {
     /// # Errors
     /// See [`FlowError`].
     pub fn send(&mut self, now: Instant, id: FlowId, data: Bytes) -> Result<usize, FlowError> {
+        self.send_with(now, id, data, false)
+    }
+
+    /// [`Stack::send`]; with `more` the application says that more follows: over plain TCP a
+    /// segment that is not full waits for it, 200 ms at most.
+    ///
+    /// # Errors
+    /// See [`FlowError`].
+    pub fn send_with(
+        &mut self,
+        now: Instant,
+        id: FlowId,
+        data: Bytes,
+        more: bool,
+    ) -> Result<usize, FlowError> {
         let slot = self.owned(id).ok_or(FlowError::NoSuchFlow)?;
         if let Some(reason) = slot.closed {
             return Err(FlowError::Closed(reason));
@@ -212,7 +227,7 @@ impl Stack {
         if slot.shut_down {
             return Err(FlowError::ShutDown);
         }
-        let taken = slot.flow.send(data);
+        let taken = slot.flow.send(data, more);
         self.touched(now, id.into());
         Ok(taken)
     }

@@ -139,6 +139,14 @@ impl Tcb {
         }
     }
 
+    /// [`Tcb::frame`] for new payload: half the window at most, so that one is acknowledged while
+    /// another is under way.
+    pub(crate) fn new_frame(&self, gso_max: u32) -> u64 {
+        let mss = u64::from(self.mss());
+        let half = (self.cwnd() / 2 / mss).max(1) * mss;
+        self.frame(gso_max).min(half)
+    }
+
     /// The initial window is still being sent.
     fn starts(&self) -> bool {
         self.stats.bytes_out < self.initial_window() && self.control.pacer.max_rate().is_none()

@@ -81,10 +81,11 @@ impl Tcb {
         self.take_payload(now, syn)
     }
 
-    /// What became of Fast Open; `None` without it, or before the handshake is complete.
+    /// What became of Fast Open; `None` without it, or while the handshake is not complete.
     pub fn fast_open_outcome(&self) -> Option<&Outcome> {
         let opening = self.fast_open.as_ref()?;
-        (self.is_synchronized() && !self.agreed.passive).then_some(&opening.outcome)
+        let known = !matches!(self.state, State::SynSent | State::SynReceived);
+        (known && !self.agreed.passive).then_some(&opening.outcome)
     }
 
     /// Whether the payload of the SYN was taken.

@@ -223,6 +223,9 @@ impl Tcb {
         self.start_congestion_control();
         self.rtt.progress();
         self.seen.progress = now;
+        if self.stats.bytes_in == 0 {
+            self.seen.data = now;
+        }
         let wnd = self.scaled_window(segment);
         self.snd.wnd.force(segment.seq, 1, wnd);
         self.state = State::Established;

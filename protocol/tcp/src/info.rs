@@ -148,7 +148,7 @@ pub struct Windows {
 pub struct Seen {
     /// Payload was sent; before the first, when the connection began. So for the others.
     pub data_sent: Instant,
-    /// A segment with payload arrived.
+    /// A segment with payload arrived; before the first, when the connection was established.
     pub data_received: Instant,
     /// A segment with an acknowledgement arrived.
     pub ack_received: Instant,

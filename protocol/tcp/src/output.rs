@@ -47,11 +47,11 @@ impl Tcb {
         }
         if std::mem::take(&mut self.pending.reset) {
             let ack = self.rcv.seq(self.rcv.nxt);
-            return Some(self.reset_segment(
-                self.snd.seq(self.snd.nxt),
-                ack,
-                Flags::RST.with(Flags::ACK),
-            ));
+            let flags = Flags::RST.with(Flags::ACK);
+            let reset = self.reset_segment(self.snd.seq(self.snd.nxt), ack, flags);
+            // RFC 7323 §3.2: a RST of the connection itself should have timestamps.
+            let options = self.options(now, 0);
+            return Some(Emit { options, ..reset });
         }
         match self.state {
             State::Closed => None,
@@ -250,6 +250,10 @@ impl Tcb {
         }
         let wanted = run_end - start;
         let least = wanted.min(mss);
+        if start == self.snd.end {
+            // A FIN alone is no payload, which is what the window counts (RFC 5681 §2).
+            room = room.max(1);
+        }
         if room < least {
             self.control.usage.blocked[0] = true;
             return None;
@@ -257,7 +261,7 @@ impl Tcb {
         if window < least && (window == 0 || window < u64::from(self.snd.wnd.max) / 2) {
             return None;
         }
-        let frame = self.frame(grant.gso_max);
+        let frame = self.new_frame(grant.gso_max);
         let allowed = wanted.min(frame).min(window).min(room);
         if allowed < wanted.min(frame) && self.worth_waiting(allowed, frame) {
             self.control.usage.blocked[0] |= room < window;

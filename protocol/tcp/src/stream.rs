@@ -62,6 +62,8 @@ pub struct Stream {
     gso_max: u32,
     budget: Budget,
     events: Events,
+    /// The next bytes start a segment of their own.
+    record_ended: bool,
     /// A write was cut short.
     wants_room: bool,
     /// [`Event::Established`] and [`Event::PeerFin`] were told.
@@ -159,6 +161,7 @@ impl Stream {
             gso_max: config.gso_max,
             budget: config.budget.clone(),
             events: Events::default(),
+            record_ended: false,
             wants_room: false,
             opened: false,
             finished: false,
@@ -319,10 +322,16 @@ impl Stream {
         bytes.truncate(self.send_room());
         let len = bytes.len();
         let taken = if self.send.push(bytes) { len } else { 0 };
-        self.tcb.append(taken as u64, false);
+        let starts = taken > 0 && std::mem::take(&mut self.record_ended);
+        self.tcb.append(taken as u64, starts);
         self.tcb.set_more(more && taken == wanted);
         self.wants_room |= taken < wanted;
         taken
+    }
+
+    /// What was sent so far ends a record: no segment holds bytes of it and of what is sent next.
+    pub fn end_record(&mut self) {
+        self.record_ended = self.send.end() > 0;
     }
 
     /// Up to `max` received bytes in order, without copying. `None`: nothing now, or the end
