@@ -50,6 +50,7 @@ fn start(iss: u32) -> Start {
         iss: Seq(iss),
         ts_offset: 0,
         mss: 1460,
+        known_mss: None,
     }
 }
 

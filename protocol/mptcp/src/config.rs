@@ -83,4 +83,6 @@ pub struct Start {
     pub ts_offset: u32,
     /// Largest segment on this path, bytes of payload and TCP options: MTU − IP header − 20.
     pub mss: u16,
+    /// Less, where a router has told so before.
+    pub known_mss: Option<u16>,
 }

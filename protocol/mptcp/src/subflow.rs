@@ -171,6 +171,10 @@ impl Subflow {
 pub(crate) fn tcb_config(config: &anabranch_tcp::Config, start: &Start) -> anabranch_tcp::Config {
     anabranch_tcp::Config {
         mss: start.mss,
+        path_mtu: anabranch_tcp::config::PathMtu {
+            known_mss: start.known_mss,
+            ..config.path_mtu
+        },
         shared_window: true,
         nagle: false,
         ..config.clone()

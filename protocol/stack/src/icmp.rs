@@ -73,13 +73,24 @@ impl Stack {
         let Some(slot) = self.flows.get_mut(handle) else {
             return;
         };
-        match &mut slot.flow {
-            Flow::Tcp(plain) => plain.stream.on_icmp(now, error),
+        let believed = match &mut slot.flow {
+            Flow::Tcp(plain) => {
+                let before = plain.stream.tcb().path_mss();
+                plain.stream.on_icmp(now, error);
+                Some(plain.stream.tcb().path_mss()).filter(|mss| *mss < before)
+            }
             Flow::Mptcp(multi) => {
+                let subflow = SubflowId(target.subflow);
+                let before = multi.connection.path_mss(subflow);
+                multi.connection.on_icmp(now, subflow, error);
                 multi
                     .connection
-                    .on_icmp(now, SubflowId(target.subflow), error);
+                    .path_mss(subflow)
+                    .filter(|mss| Some(*mss) < before)
             }
+        };
+        if let Some(mss) = believed {
+            self.path_mtus.learn(now, tuple.remote.ip(), mss);
         }
         self.touched(now, handle);
     }

@@ -32,6 +32,7 @@ mod listener;
 mod multi;
 mod multipath;
 mod options;
+mod path_mtu;
 mod ports;
 mod random;
 mod ready;

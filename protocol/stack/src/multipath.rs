@@ -185,6 +185,7 @@ impl Stack {
             iss: self.iss(now, tuple, least_iss),
             ts_offset: self.secrets.timestamp_offset(tuple),
             mss: self.mss(tuple),
+            known_mss: self.known_mss(now, tuple),
         }
     }
 

@@ -198,7 +198,7 @@ impl Stack {
         let tuple = arrival.tuple;
         let iss = self.iss(now, &tuple, least_iss);
         let ts_offset = self.secrets.timestamp_offset(&tuple);
-        let config = self.stream_config(&tuple);
+        let config = self.stream_config(now, &tuple);
         let mut stream = Stream::accept(now, &config, &arrival.segment, iss, ts_offset);
         if let Early::Grant(cookie) | Early::Take(Some(cookie)) = early {
             stream.grant_fast_open(cookie.clone());

@@ -10,6 +10,7 @@ use crate::flow::{Flow, Plain, Slot, Stage};
 use crate::id::{FlowId, ListenerId};
 use crate::info::FlowInfo;
 use crate::listener::Listeners;
+use crate::path_mtu::PathMtus;
 use crate::ports::Ports;
 use crate::random::{Random, Secrets};
 use crate::ready::{Limiter, Ready};
@@ -40,6 +41,7 @@ pub struct Stack {
     pub(crate) demux: Demux,
     pub(crate) tokens: Tokens,
     pub(crate) time_wait: TimeWait,
+    pub(crate) path_mtus: PathMtus,
     pub(crate) wheel: Wheel,
     pub(crate) ready: Ready,
     pub(crate) events: VecDeque<Event>,
@@ -83,6 +85,7 @@ impl Stack {
             demux: Demux::new(random.hash()),
             tokens: Tokens::new(random.hash()),
             time_wait: TimeWait::new(random.hash(), config.time_wait, config.limits.time_wait),
+            path_mtus: PathMtus::default(),
             wheel: Wheel::new(now),
             ready: Ready::default(),
             events: VecDeque::new(),
@@ -357,7 +360,7 @@ impl Stack {
     fn connect_plain(&self, now: Instant, tuple: Tuple, fast_open: bool) -> Flow {
         let iss = self.secrets.iss(now, &tuple);
         let ts_offset = self.secrets.timestamp_offset(&tuple);
-        let mut stream = Stream::connect(now, &self.stream_config(&tuple), iss, ts_offset);
+        let mut stream = Stream::connect(now, &self.stream_config(now, &tuple), iss, ts_offset);
         if fast_open {
             self.offer_fast_open(now, &tuple, &mut stream);
         }
@@ -394,16 +397,22 @@ impl Stack {
     }
 
     /// Parameters of a plain connection.
-    pub(crate) fn stream_config(&self, tuple: &Tuple) -> StreamConfig {
+    pub(crate) fn stream_config(&self, now: Instant, tuple: &Tuple) -> StreamConfig {
+        let mut tcp = tcp_config(&self.config);
+        tcp.mss = self.mss(tuple);
+        tcp.path_mtu.known_mss = self.known_mss(now, tuple);
         StreamConfig {
-            tcp: anabranch_tcp::Config {
-                mss: self.mss(tuple),
-                ..tcp_config(&self.config)
-            },
+            tcp,
             send_buffer: self.config.limits.send_buffer,
             gso_max: self.config.gso_max,
             budget: self.budget.clone(),
         }
+    }
+
+    /// What a router said of the path not long ago.
+    pub(crate) fn known_mss(&self, now: Instant, tuple: &Tuple) -> Option<u16> {
+        let keep = self.config.tcp.path_mtu.retry;
+        self.path_mtus.get(now, tuple.remote.ip(), keep)
     }
 
     /// Room for payload and TCP options in a packet between these ends.

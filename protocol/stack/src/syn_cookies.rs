@@ -110,7 +110,7 @@ impl Stack {
             Options::Segment(_) => 536,
         };
         let cookie = self.baker.bake(now, &tuple, syn.seq, mss);
-        let config = self.stream_config(&tuple);
+        let config = self.stream_config(now, &tuple);
         let ts_offset = self.secrets.timestamp_offset(&tuple);
         let mut stream = Stream::accept(now, &config, &syn, cookie, ts_offset);
         let Some((mut emit, _)) = stream.poll_transmit(now) else {
@@ -177,7 +177,7 @@ impl Stack {
             return;
         };
         let tuple = arrival.tuple;
-        let config = self.stream_config(&tuple);
+        let config = self.stream_config(now, &tuple);
         let ts_offset = self.secrets.timestamp_offset(&tuple);
         let stream = Stream::resume(now, &config, syn, cookie, ts_offset);
         let flow = Flow::Tcp(Box::new(Plain { stream, tuple }));

@@ -142,6 +142,9 @@ pub struct PathMtu {
     /// Size that is believed to pass anywhere (RFC 4821 §7.2): where probing starts, and what is
     /// used where larger segments seem to vanish. 1024 suits IPv4; IPv6 guarantees 1220.
     pub base_mss: u16,
+    /// Largest size that the path takes, where a router has told an earlier connection: used from
+    /// the start.
+    pub known_mss: Option<u16>,
     /// Retransmission timeouts in a row that make a path that swallows large segments suspected.
     pub black_hole_rtos: u8,
     /// After this long a size that was given up is tried again (RFC 1191 §6.3, RFC 8201 §4: ten
@@ -253,6 +256,7 @@ impl Default for PathMtu {
         PathMtu {
             probing: MtuProbing::default(),
             base_mss: 1024,
+            known_mss: None,
             black_hole_rtos: 3,
             retry: Duration::from_secs(600),
         }

@@ -123,8 +123,7 @@ impl Tcb {
             .unwrap_or(DEFAULT_MSS)
             .max(LEAST_MSS)
             .min(self.config.mss);
-        self.agreed.mss = u32::from(mss).min(self.agreed.mss);
-        self.start_path_mtu(now);
+        self.start_path_mtu(now, mss);
         self.agreed.sack = self.config.sack && options.sack_permitted;
         match options.window_scale.filter(|_| self.config.window_scaling) {
             Some(scale) => {

@@ -85,15 +85,27 @@ impl PathMtu {
 }
 
 impl Tcb {
-    /// The handshake agreed on a segment size.
-    pub(crate) fn start_path_mtu(&mut self, now: Instant) {
-        let most = self.agreed.mss as u16;
-        self.mtu = PathMtu::new(most);
+    /// The handshake agreed on a segment size of at most `most`.
+    pub(crate) fn start_path_mtu(&mut self, now: Instant, most: u16) {
         let config = &self.config.path_mtu;
-        if config.probing == MtuProbing::Always && config.base_mss < most {
-            self.agreed.mss = u32::from(config.base_mss);
-            self.mtu.due = Some(now);
-        }
+        let (known, retry) = (config.known_mss.unwrap_or(most), config.retry);
+        let base = match config.probing {
+            MtuProbing::Always => config.base_mss,
+            MtuProbing::Off | MtuProbing::OnBlackHole => most,
+        };
+        let told = u32::from(known.min(most)).min(self.agreed.mss);
+        self.mtu = PathMtu::new(most);
+        self.agreed.mss = told.min(u32::from(base));
+        self.search_from(if self.agreed.mss < told {
+            now
+        } else {
+            now + retry
+        });
+    }
+
+    /// Largest segment the path takes, as far as is known, bytes of payload and TCP options.
+    pub fn path_mss(&self) -> u16 {
+        self.agreed.mss as u16
     }
 
     /// Try larger sizes from `at` on, the largest first.

@@ -337,6 +337,13 @@ impl Connection {
         self.update(now);
     }
 
+    /// Largest segment the path of a subflow takes, as far as is known, bytes of payload and TCP
+    /// options.
+    pub fn path_mss(&self, id: SubflowId) -> Option<u16> {
+        let subflow = self.paths.list.iter().find(|subflow| subflow.id == id)?;
+        Some(subflow.tcb.path_mss())
+    }
+
     /// Use another scheduler from now on.
     pub fn set_scheduler(&mut self, scheduler: Box<dyn Scheduler>) {
         self.scheduler = scheduler;

@@ -201,6 +201,7 @@ fn a_plain_connection_takes_no_joins() {
         iss: anabranch_wire::Seq(9),
         ts_offset: 0,
         mss: 1460,
+        known_mss: None,
     };
     let joined = world.with_conn(Side::Client, |c, now| {
         c.join_active(now, path, 0, start, 7, false)

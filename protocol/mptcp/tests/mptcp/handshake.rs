@@ -181,6 +181,7 @@ fn flag_c_reaches_the_peer() {
         iss: anabranch_wire::Seq(1),
         ts_offset: 0,
         mss: 1460,
+        known_mss: None,
     };
     let same_remote = anabranch_mptcp::Path {
         local: crate::world::client_path(1, 6001).local,

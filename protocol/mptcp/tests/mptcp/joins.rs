@@ -254,6 +254,7 @@ fn our_own_limit_holds_for_joins_we_make() {
         iss: Seq(5),
         ts_offset: 0,
         mss: 1460,
+        known_mss: None,
     };
     let path = client_path(1, 6001);
     let joined = world.with_conn(Side::Client, |c, now| {

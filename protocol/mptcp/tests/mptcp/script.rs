@@ -85,6 +85,7 @@ impl Script {
             iss: Seq(OUR_ISS),
             ts_offset: 0,
             mss: 1460,
+            known_mss: None,
         };
         let segment = segment(peer_iss, Seq(0), Flags::SYN, 0);
         let config = Arc::new(config);
@@ -304,6 +305,7 @@ impl Script {
             iss: our_iss,
             ts_offset: 0,
             mss: 1460,
+            known_mss: None,
         };
         let path = path(link);
         let id = self

@@ -173,6 +173,7 @@ impl Host {
             iss,
             ts_offset: self.serial,
             mss: 1460,
+            known_mss: None,
         }
     }
 

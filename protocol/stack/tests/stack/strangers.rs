@@ -186,6 +186,15 @@ fn a_path_that_takes_less_gets_smaller_segments() {
     });
     assert!(got == data[..]);
     assert!(pair.a.info(c).unwrap().subflows[0].tcp.sizes.snd_mss <= 1400 - 52);
+    // Later connections need not hear it again, for ten minutes.
+    let path_mss = |pair: &mut Pair, mptcp| {
+        let (c, _) = pair.connect(listener, addr("10.0.0.1:0"), addr("10.0.0.2:80"), mptcp);
+        pair.a.info(c).unwrap().subflows[0].tcp.sizes.path_mss
+    };
+    assert_eq!(path_mss(&mut pair, false), 1360);
+    assert_eq!(path_mss(&mut pair, true), 1360);
+    pair.now = pair.now + Duration::from_secs(600);
+    assert_eq!(path_mss(&mut pair, false), 1460);
 }
 
 #[test]

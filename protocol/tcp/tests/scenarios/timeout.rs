@@ -218,3 +218,13 @@ fn after_an_idle_time_the_window_is_the_initial_one() {
     t.write(30_000);
     assert_eq!(t.sent().len(), 10);
 }
+
+#[test]
+fn the_probe_of_a_super_frame_is_its_last_segment() {
+    let mut t = Script::open(&plain());
+    t.stream.set_gso_max(65_000);
+    t.write(8500);
+    assert_eq!(t.sent().len(), 9);
+    t.wait_for_segment();
+    assert_eq!(t.sent(), ["P. 7501:8501 ack 1"]);
+}

@@ -142,3 +142,43 @@ fn the_duplicate_that_a_tail_probe_makes_undoes_nothing() {
     let stats = t.stream.tcb().stats();
     assert_eq!((stats.dsacks, stats.undos), (1, 0));
 }
+
+#[test]
+fn what_an_earlier_recovery_sent_again_says_nothing_of_the_next() {
+    let timed = Config {
+        timestamps: true,
+        mss: 1012,
+        ..config()
+    };
+    let mut t = Script::accepting(&timed, "S 0:0 mss 1012 sackok val 1 ecr 0");
+    t.wait(ms(100));
+    t.inject(". 1:1 ack 1 val 1 ecr 6000");
+    t.write(100_000);
+    let first = t.stamps().unwrap().val;
+    t.wait(ms(100));
+    t.inject(&format!(". 1:1 ack 1 val 2 ecr {first} sack 1001:10001"));
+    let again = t.stamps().unwrap().val;
+    let end = t.stream.tcb().snd_nxt() + 1;
+    assert!(end >= 14_001);
+    t.wait(ms(50));
+    // The first of the new data is lost too, and goes again within the first recovery.
+    let sack = "sack 1001:10001 sack 11001:12001";
+    t.sent();
+    t.inject(&format!(". 1:1 ack 1 val 2 ecr {first} {sack}"));
+    assert!(t.sent().contains(&". 10001:11001 ack 1".into()));
+    let within = t.stamps().unwrap().val;
+    t.wait(ms(50));
+    t.inject(&format!(
+        ". 1:1 ack 10001 val 3 ecr {again} sack 11001:12001"
+    ));
+    t.wait(ms(10));
+    // That one is over. A new loss begins another, and only then the second one is repaired.
+    let sack = format!("sack 13001:{end}");
+    t.inject(&format!(
+        ". 1:1 ack 10001 val 3 ecr {again} {sack} sack 11001:12001"
+    ));
+    assert!(t.sent().contains(&". 12001:13001 ack 1".into()));
+    assert_eq!(t.stream.tcb().stats().recoveries, 2);
+    t.inject(&format!(". 1:1 ack 12001 val 4 ecr {within} {sack}"));
+    assert_eq!(t.stream.tcb().stats().undos, 0);
+}
