@@ -5,6 +5,8 @@ use crate::accecn::{ACE, Accurate, Feedback};
 use crate::segment::Segment;
 use crate::{Config, Instant, Tcb};
 use anabranch_wire::tcp::Flags;
+use std::fmt;
+use std::str::FromStr;
 
 /// What a connection asks for, and what it agrees to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -19,6 +21,38 @@ pub enum Ecn {
     /// Accurate feedback (RFC 9768), asked for and agreed to; RFC 3168 where the peer knows no
     /// better.
     Accurate,
+}
+
+impl Ecn {
+    const NAMES: [(&'static str, Ecn); 4] = [
+        ("off", Ecn::Off),
+        ("passive", Ecn::Passive),
+        ("classic", Ecn::Classic),
+        ("accurate", Ecn::Accurate),
+    ];
+}
+
+/// No kind of ECN has this name.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct UnknownEcn(String);
+
+impl fmt::Display for UnknownEcn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = Ecn::NAMES.map(|(name, _)| name).join(", ");
+        write!(f, "{:?} is none of {names}", self.0)
+    }
+}
+
+impl std::error::Error for UnknownEcn {}
+
+impl FromStr for Ecn {
+    type Err = UnknownEcn;
+
+    fn from_str(name: &str) -> Result<Ecn, UnknownEcn> {
+        let found = Ecn::NAMES.into_iter().find(|(known, _)| *known == name);
+        let (_, ecn) = found.ok_or_else(|| UnknownEcn(name.to_owned()))?;
+        Ok(ecn)
+    }
 }
 
 /// IP ECN field of a packet that may be marked rather than dropped: ECT(0).

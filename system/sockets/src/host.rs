@@ -6,6 +6,7 @@ use crate::stream::Stream;
 use crate::{driver, error, icmp};
 use anabranch_drivers::{Driver, IcmpErrors};
 use anabranch_stack::{Config, ConnectConfig, Counters, FlowInfo, ListenConfig, Stack};
+use bytes::Bytes;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
@@ -77,21 +78,55 @@ impl Host {
         remote: SocketAddr,
         config: ConnectConfig,
     ) -> io::Result<Stream> {
-        let stream = {
-            let mut inner = self.shared.lock();
-            inner.check()?;
-            let now = inner.now();
-            let id = inner
-                .stack
-                .connect(now, local, remote, config)
-                .map_err(error::connect)?;
-            inner.add_flow(id);
-            inner.wake_driver();
-            drop(inner);
-            Stream::new(self.shared.clone(), id)
-        };
+        let stream = self.open(local, remote, config, &mut Bytes::new())?;
         stream.established().await?;
         Ok(stream)
+    }
+
+    /// [`Host::connect`], and writes `first`. With [`ConnectConfig::fast_open`] it goes with the
+    /// SYN if the server gave a cookie before, as far as it fits: the answer may be there a
+    /// round trip earlier. It may reach the server's application twice (RFC 7413 §6.1): for
+    /// requests that can bear it.
+    ///
+    /// # Errors
+    /// Those of [`Host::connect`]; those of writing, if not all of `first` could be taken at once.
+    pub async fn connect_with(
+        &self,
+        local: SocketAddr,
+        remote: SocketAddr,
+        config: ConnectConfig,
+        mut first: Bytes,
+    ) -> io::Result<Stream> {
+        let mut stream = self.open(local, remote, config, &mut first)?;
+        stream.established().await?;
+        stream.write_chunk(first).await?;
+        Ok(stream)
+    }
+
+    /// Begins to connect, and takes from the front of `first` what is to be sent.
+    fn open(
+        &self,
+        local: SocketAddr,
+        remote: SocketAddr,
+        config: ConnectConfig,
+        first: &mut Bytes,
+    ) -> io::Result<Stream> {
+        let mut inner = self.shared.lock();
+        inner.check()?;
+        let now = inner.now();
+        let id = inner
+            .stack
+            .connect(now, local, remote, config)
+            .map_err(error::connect)?;
+        if !first.is_empty() {
+            // Before the SYN leaves. What is not taken now is written later.
+            let taken = inner.stack.send(now, id, first.clone()).unwrap_or(0);
+            let _ = first.split_to(taken);
+        }
+        inner.add_flow(id);
+        inner.wake_driver();
+        drop(inner);
+        Ok(Stream::new(self.shared.clone(), id))
     }
 
     /// Every connection as it is now, half-open and closing ones included.

@@ -32,6 +32,6 @@ pub use watch::watch;
 
 /// What the sockets take and give of the stack's own types.
 pub use anabranch_stack::{
-    Announcement, Config as StackConfig, ConnectConfig, Counters, FlowInfo, Limits, ListenConfig,
-    LocalAddrs, Protocol, State, SubflowInfo,
+    Announcement, Config as StackConfig, ConnectConfig, Counter, Counters, FlowInfo, Limits,
+    ListenConfig, LocalAddrs, Protocol, State, SubflowInfo, SynCookies,
 };

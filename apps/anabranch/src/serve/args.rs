@@ -5,6 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use anabranch_stack::SynCookies;
+use anabranch_tcp::Ecn;
 use anabranch_tcp::congestion::Algorithm;
 use clap::Args;
 
@@ -68,6 +70,22 @@ pub struct ServeArgs {
     #[arg(long, value_name = "NAME", default_value = "cubic")]
     pub congestion: Algorithm,
 
+    /// Explicit congestion notification: off, passive (where clients ask for it) or accurate
+    /// (with accurate feedback where they ask for that)
+    #[arg(long, value_name = "KIND", default_value = "passive")]
+    pub ecn: Ecn,
+
+    /// Take what clients send with their SYN (TCP Fast Open), from at most NUMBER at a time that
+    /// have not completed their handshake; it may come twice, so only for services that can bear
+    /// it [default: never]
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    pub fast_open: Option<u32>,
+
+    /// When to answer clients by SYN cookies: never, pressure (when a flood of SYNs fills the
+    /// backlog) or always
+    #[arg(long, value_name = "WHEN", default_value = "pressure", value_parser = syn_cookies)]
+    pub syn_cookies: SynCookies,
+
     /// Seconds that open connections have to finish when the server is told to stop
     #[arg(long, value_name = "SECONDS", default_value_t = 30)]
     pub drain: u64,
@@ -80,6 +98,15 @@ pub struct Listen {
     pub addr: Option<IpAddr>,
     /// The port, not 0.
     pub port: u16,
+}
+
+fn syn_cookies(text: &str) -> Result<SynCookies, String> {
+    match text {
+        "never" => Ok(SynCookies::Never),
+        "pressure" => Ok(SynCookies::UnderPressure),
+        "always" => Ok(SynCookies::Always),
+        _ => Err("expected never, pressure or always".to_owned()),
+    }
 }
 
 impl Listen {

@@ -79,7 +79,7 @@ async fn serve(args: &ServeArgs, pairs: Vec<(Listen, Target)>) -> Result<(), Fai
     let control = bind_control(args)?;
     let host = Host::start(device, stack_config(args, mtu))
         .map_err(failed("cannot use the TUN device"))?;
-    let server = Server::new(host.clone());
+    let server = Server::new(host.clone()).fast_open(args.fast_open);
     for (listen, backend) in pairs {
         server
             .serve(listen, backend)
@@ -152,6 +152,7 @@ fn stack_config(args: &ServeArgs, mtu: u16) -> StackConfig {
     let defaults = Limits::default();
     let mut tcp = TcpConfig::default();
     tcp.congestion.algorithm = args.congestion;
+    tcp.ecn = args.ecn;
     StackConfig {
         tcp,
         mtu,
@@ -164,6 +165,7 @@ fn stack_config(args: &ServeArgs, mtu: u16) -> StackConfig {
             ..defaults
         },
         announce: attach::announcements(&args.announce),
+        syn_cookies: args.syn_cookies,
         ..StackConfig::default()
     }
 }

@@ -18,6 +18,7 @@ const FAREWELL: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct Server {
     host: Host,
+    fast_open: Option<usize>,
     /// Cloned into each task: when all clones are gone, all tasks have ended.
     alive: mpsc::Sender<()>,
     all_gone: mpsc::Receiver<()>,
@@ -29,9 +30,17 @@ impl Server {
         let (alive, all_gone) = mpsc::channel(1);
         Server {
             host,
+            fast_open: None,
             alive,
             all_gone,
         }
+    }
+
+    /// Ports served from now on take what clients send with their SYN, from so many at a time.
+    #[must_use]
+    pub fn fast_open(mut self, queue: Option<u32>) -> Server {
+        self.fast_open = queue.map(|queue| queue as usize);
+        self
     }
 
     /// Forwards each connection to `listen` to `backend` from now on, in tasks of the current
@@ -42,6 +51,7 @@ impl Server {
     pub fn serve(&self, listen: Listen, backend: Backend) -> io::Result<()> {
         let config = ListenConfig {
             addr: listen.addr,
+            fast_open: self.fast_open,
             ..ListenConfig::port(listen.port)
         };
         let listener = self.host.listen(config)?;
@@ -57,6 +67,7 @@ impl Server {
             host,
             alive,
             mut all_gone,
+            ..
         } = self;
         let finished = host.shutdown(limit).await;
         drop(alive);

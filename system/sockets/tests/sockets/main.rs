@@ -2,6 +2,7 @@
 
 mod closing;
 mod common;
+mod fast_open;
 mod flow_control;
 mod hosts;
 mod transfer;
