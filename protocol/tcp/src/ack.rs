@@ -451,7 +451,8 @@ impl Tcb {
     /// A loss was found (RFC 6675 §5 step 4): one reduction until all that is outstanding now is
     /// acknowledged.
     pub(crate) fn enter_recovery(&mut self, now: Instant) {
-        let flight = self.snd.nxt - self.snd.una;
+        // What was in use lately, for a filled hole may just have ended most of it (RFC 7661 §4.4.1).
+        let flight = (self.snd.nxt - self.snd.una).max(self.used_lately());
         let mss = self.mss();
         self.stats.recoveries += 1;
         self.control.cc.on_loss(now, flight, mss);

@@ -66,7 +66,8 @@ impl RecvSize {
 }
 
 /// Size of a send buffer: twice the congestion window, so that there is always another window to
-/// send while one is under way.
+/// send while one is under way, and besides what the peer has selectively acknowledged: it is no
+/// longer under way, but stays until the hole before it is filled.
 #[derive(Clone, Copy, Debug)]
 pub struct SendSize {
     initial: usize,
@@ -87,9 +88,10 @@ impl SendSize {
         *self = SendSize::new(size, size);
     }
 
-    /// Bytes, for a congestion window of `cwnd` bytes.
-    pub fn get(&self, cwnd: u64) -> usize {
-        let wanted = usize::try_from(cwnd.saturating_mul(2)).unwrap_or(usize::MAX);
+    /// Bytes, for a congestion window of `cwnd` bytes while `sacked` are selectively acknowledged.
+    pub fn get(&self, cwnd: u64, sacked: u64) -> usize {
+        let wanted = cwnd.saturating_mul(2).saturating_add(sacked);
+        let wanted = usize::try_from(wanted).unwrap_or(usize::MAX);
         wanted.clamp(self.initial, self.max)
     }
 }
@@ -133,6 +135,8 @@ mod tests {
     #[test]
     fn the_send_buffer_is_twice_the_congestion_window() {
         let size = SendSize::new(100, 1000);
-        assert_eq!([10, 200, 5000].map(|cwnd| size.get(cwnd)), [100, 400, 1000]);
+        let sizes = [10, 200, 5000].map(|cwnd| size.get(cwnd, 0));
+        assert_eq!(sizes, [100, 400, 1000]);
+        assert_eq!(size.get(200, 150), 550, "what is sacked comes besides");
     }
 }

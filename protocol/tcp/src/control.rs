@@ -185,10 +185,15 @@ impl Tcb {
     /// Whether the congestion window, rather than the application or the peer, limits sending: in
     /// slow start it may grow to twice what is used (RFC 7661).
     pub(crate) fn cwnd_limited(&self) -> bool {
-        let usage = &self.control.usage;
-        let used = usage.most[0].max(usage.most[1]);
+        let used = self.used_lately();
         let cc = &self.control.cc;
         self.cwnd_blocked() || (cc.cwnd() < cc.ssthresh() && cc.cwnd() < 2 * used)
+    }
+
+    /// Most bytes in the network during this round and the last.
+    pub(crate) fn used_lately(&self) -> u64 {
+        let usage = &self.control.usage;
+        usage.most[0].max(usage.most[1])
     }
 
     fn cwnd_blocked(&self) -> bool {

@@ -11,6 +11,9 @@ use anabranch_wire::tcp::{Flags, Options, SegmentOptions, Timestamps};
 /// RFC 7323 §5.4), may be of a segment that was overtaken.
 const OVERTAKEN_TICKS: u32 = 1000;
 
+/// A timestamp this much older, in ticks of 1 ms, may be of a segment that fills a hole.
+const LATE_TICKS: u32 = 100;
+
 impl Tcb {
     /// A segment of this connection arrived (RFC 9293 §3.10.7).
     pub fn on_segment(&mut self, now: Instant, segment: &Segment, grant: Grant) -> Receipt {
@@ -105,7 +108,8 @@ impl Tcb {
         // strip options after the handshake, and the sequence check still holds.
         let old = stamps_of(segment)
             .is_some_and(|stamps| self.stamps.on && self.stamps.too_old(stamps.val, now))
-            && !self.overtaken(start, segment);
+            && !self.overtaken(start, segment)
+            && !self.fills_hole(start, segment);
         let end = start + i64::from(segment.len) + i64::from(control_len(segment));
         let overlaps = end >= self.rcv.nxt as i64 && start <= self.rcv.adv as i64;
         if overlaps && (!old || reset) {
@@ -135,6 +139,16 @@ impl Tcb {
             .is_some_and(|stamps| self.stamps.recent.wrapping_sub(stamps.val) <= OVERTAKEN_TICKS);
         let known = self.snd.position(segment.ack) <= self.snd.una as i64;
         bare && recent && known && start == self.rcv.nxt as i64
+    }
+
+    /// Payload before what came out of order, with a timestamp just older than the last one: it was
+    /// late, and meanwhile an earlier segment was sent again with a newer timestamp. To drop it, as
+    /// RFC 7323 §5.3 has it, makes a loss of each late segment. It is none of a sequence space ago,
+    /// which PAWS is about: that takes 4 GiB in [`LATE_TICKS`], or 340 Gbit/s.
+    fn fills_hole(&self, start: i64, segment: &Segment) -> bool {
+        let late = stamps_of(segment)
+            .is_some_and(|stamps| self.stamps.recent.wrapping_sub(stamps.val) <= LATE_TICKS);
+        segment.len > 0 && late && self.rcv.is_hole(start)
     }
 
     /// The SYN again, or a SYN+ACK that crosses ours, in SYN-RECEIVED.

@@ -89,6 +89,15 @@ impl Recv {
         !self.out_of_order.is_empty()
     }
 
+    /// Whether what starts at `start` is missing before something that came.
+    pub(crate) fn is_hole(&self, start: i64) -> bool {
+        let Some((_, end)) = self.out_of_order.last() else {
+            return false;
+        };
+        let within = start >= self.nxt as i64 && start < end as i64;
+        within && self.out_of_order.at(start as u64).is_none()
+    }
+
     /// Whether the next acknowledgement has something to say by SACK.
     pub(crate) fn has_sack(&self) -> bool {
         self.has_holes() || self.dsack.is_some()

@@ -354,6 +354,11 @@ impl Tcb {
         self.snd.end.saturating_sub(self.snd.nxt.max(1))
     }
 
+    /// Bytes selectively acknowledged beyond a hole.
+    pub fn sacked(&self) -> u64 {
+        self.recovery.board.sacked().bytes()
+    }
+
     /// Bytes believed to be in the network (RFC 6675 pipe).
     pub fn in_flight(&self) -> u64 {
         self.recovery.pipe()

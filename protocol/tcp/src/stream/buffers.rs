@@ -31,7 +31,7 @@ impl Stream {
 
     /// Bytes the send buffer holds at most now.
     pub fn send_buffer(&self) -> usize {
-        self.send_size.get(self.tcb.cwnd())
+        self.send_size.get(self.tcb.cwnd(), self.tcb.sacked())
     }
 
     /// Bytes the receive buffer holds at most now.

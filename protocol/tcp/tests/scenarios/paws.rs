@@ -47,6 +47,30 @@ fn an_old_timestamp_is_dropped_and_answered() {
 }
 
 #[test]
+fn a_late_segment_that_fills_a_hole_is_taken_though_an_earlier_one_was_sent_again() {
+    let mut t = open();
+    t.inject(". 1001:2001 ack 1 val 1020 ecr 6000");
+    t.inject(". 4001:5001 ack 1 val 1030 ecr 6000");
+    // The first one again, then the second and the third, late.
+    t.inject(". 1:1001 ack 1 val 1090 ecr 6000");
+    t.inject(". 2001:3001 ack 1 val 1021 ecr 6000");
+    t.inject(". 3001:4001 ack 1 val 1022 ecr 6000");
+    assert_eq!(t.stream.readable(), 5000);
+    assert_eq!(t.stream.tcb().ts_recent(), Some(1090));
+}
+
+#[test]
+fn what_fills_a_hole_with_a_much_older_timestamp_is_dropped() {
+    let mut t = open();
+    t.inject(". 2001:3001 ack 1 val 1020 ecr 6000");
+    t.inject(". 1:1001 ack 1 val 1190 ecr 6000");
+    t.inject(". 1001:2001 ack 1 val 1089 ecr 6000");
+    assert_eq!(t.stream.readable(), 1000);
+    t.inject(". 3001:4001 ack 1 val 1150 ecr 6000");
+    assert_eq!(t.stream.tcb().stats().dropped, 2, "nor what fills none");
+}
+
+#[test]
 fn an_acknowledgement_that_was_overtaken_is_heard_and_not_answered() {
     let mut t = open();
     t.write(5000);

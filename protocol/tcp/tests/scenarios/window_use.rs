@@ -94,3 +94,32 @@ fn with_pacing_one_acknowledgement_counts_for_all_that_it_covers() {
     acknowledge(&mut t, ms(100));
     assert_eq!(t.stream.tcb().cwnd(), 20_000);
 }
+
+#[test]
+fn what_a_filled_hole_acknowledges_was_in_use() {
+    let mut t = wide();
+    t.write(40_000);
+    let una = t.stream.tcb().snd_una() + 1;
+    // All but the first arrives, then the first, sent again, and two of what followed.
+    let (second, end) = (una + 1000, una + 40_000);
+    t.wait(ms(100));
+    t.inject(&format!(". 1:1 ack {una} sack {second}:{end}"));
+    let reduced = t.stream.tcb().ssthresh();
+    assert_eq!(reduced, 28_000);
+    t.sent();
+    t.wait(ms(100));
+    t.write(4_000);
+    t.inject(&format!(". 1:1 ack {end}"));
+    t.wait(ms(100));
+    t.sent();
+    t.inject(&format!(
+        ". 1:1 ack {end} sack {}:{}",
+        end + 1000,
+        end + 4000
+    ));
+    assert_eq!(t.stream.tcb().stats().recoveries, 2);
+    assert!(
+        t.stream.tcb().ssthresh() >= reduced / 2,
+        "not 0.7 of four segments"
+    );
+}
