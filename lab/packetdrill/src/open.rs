@@ -159,6 +159,7 @@ impl World {
             ConnectError::InUse | ConnectError::NoPorts => Errno(libc::EADDRNOTAVAIL),
             ConnectError::Address => Errno(libc::ENETUNREACH),
             ConnectError::Limit => Errno(libc::ENOMEM),
+            ConnectError::Option => Errno(libc::EINVAL),
         })?;
         let info = self.stack.info(flow);
         self.flows.insert(flow, fd);

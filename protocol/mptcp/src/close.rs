@@ -8,6 +8,7 @@ use crate::keys;
 use crate::send::Fin;
 use anabranch_tcp::{Close, Instant, State};
 use anabranch_wire::mptcp::MptcpOption;
+use std::time::Duration;
 
 /// What is known of the end.
 #[derive(Debug, Default)]
@@ -59,6 +60,9 @@ impl Connection {
             && !self.closing.was_established()
             && self.tx.end() == 0
         {
+            return self.abort(now);
+        }
+        if self.config.tcp.socket.linger == Some(Duration::ZERO) {
             return self.abort(now);
         }
         self.closing.orphan = true;
@@ -189,9 +193,10 @@ impl Connection {
         let over = self.paths.list.iter().all(|s| s.tcb.is_closed());
         let can_wait = self.mode == Mode::Multipath && self.closing.established;
         if can_wait && !(over && self.peer_is_done()) {
-            self.timers
-                .no_subflow
-                .get_or_insert(now + self.config.no_subflow_wait);
+            let limit = self.config.tcp.socket.user_timeout;
+            let wait = self.config.no_subflow_wait;
+            let wait = limit.map_or(wait, |limit| wait.min(limit));
+            self.timers.no_subflow.get_or_insert(now + wait);
         } else if over {
             self.end_without_subflow();
         }

@@ -21,6 +21,7 @@ mod info;
 mod join;
 pub mod keys;
 mod mapping;
+mod options;
 mod recv;
 pub mod schedule;
 mod send;

@@ -1,6 +1,7 @@
 //! What is received, in data order.
 
 use anabranch_tcp::Instant;
+use anabranch_tcp::autotune::RecvSize;
 use anabranch_tcp::budget::{Budget, Charge};
 use bytes::Bytes;
 use smallvec::SmallVec;
@@ -46,22 +47,16 @@ struct Window {
     /// `edge` as last sent.
     advertised: u64,
     /// Bytes beyond what was read that may be received.
-    size: u64,
-    max: u64,
-    /// Start of the period over which reading is measured.
-    mark: (Instant, u64),
+    size: RecvSize,
 }
 
 impl Reassembly {
     pub(crate) fn new(now: Instant, initial: u32, max: u32, budget: Budget) -> Reassembly {
-        let max = u64::from(max);
-        let size = u64::from(initial).min(max);
+        let size = RecvSize::new(now, initial, max);
         let window = Window {
-            edge: size,
+            edge: u64::from(size.get()),
             advertised: 0,
             size,
-            max,
-            mark: (now, 0),
         };
         Reassembly {
             next: 0,
@@ -172,7 +167,7 @@ impl Reassembly {
 
     fn hold(&mut self, position: u64, bytes: Bytes, forced: bool) {
         let len = bytes.len() as u64;
-        let pieces = MIN_PIECES + self.window.size as usize / 512;
+        let pieces = MIN_PIECES + self.window.size.get() as usize / 512;
         let charge = self.budget.charge(bytes.len());
         if !forced && (charge.is_none() || self.waiting.len() >= pieces) && position != self.next {
             self.dropped_bytes += len;
@@ -224,14 +219,14 @@ impl Reassembly {
     pub(crate) fn open_window(&mut self, now: Instant, rtt: Duration) {
         let read = self.next - self.ready_len;
         let w = &mut self.window;
-        if now.since(w.mark.0) >= rtt {
-            w.mark = (now, read);
-        } else if read - w.mark.1 > w.size / 2 {
-            w.size = (w.size * 2).min(w.max);
-            w.mark = (now, read);
-        }
-        let available = self.budget.available() as u64;
-        w.edge = w.edge.max(read + w.size.min(available));
+        w.size.on_read(now, read, rtt);
+        let share = self.budget.share() as u64;
+        w.edge = w.edge.max(read + u64::from(w.size.get()).min(share));
+    }
+
+    /// The application wants a buffer of this size: it does not grow from now on.
+    pub(crate) fn fix_size(&mut self, size: u32) {
+        self.window.size.fix(size);
     }
 
     /// Bytes that may be received beyond the DATA_ACK.
@@ -249,9 +244,10 @@ impl Reassembly {
         let w = &self.window;
         let gain = w.edge - w.advertised;
         let left = w.advertised.saturating_sub(self.next);
-        if left < 2 * mss && gain >= (2 * mss).min(w.size / 2) {
+        let size = u64::from(w.size.get());
+        if left < 2 * mss && gain >= (2 * mss).min(size / 2) {
             Some(Update::Reopened)
-        } else if gain >= w.size / 4 {
+        } else if gain >= size / 4 {
             Some(Update::Grown)
         } else {
             None

@@ -7,6 +7,7 @@
 //! names a run.
 
 use crate::config::SubflowId;
+use anabranch_tcp::autotune::SendSize;
 use anabranch_tcp::budget::Budget;
 use anabranch_tcp::queue::{ByteQueue, Slices};
 use anabranch_wire::checksum::{Sum, sum_slices};
@@ -47,7 +48,11 @@ pub(crate) enum Fin {
 pub(crate) struct SendQueue {
     /// From the first byte not acknowledged.
     bytes: ByteQueue,
-    limit: usize,
+    pub(crate) size: SendSize,
+    /// Sum of the congestion windows, and what is selectively acknowledged: for the size.
+    windows: (u64, u64),
+    /// Most bytes that may wait to be given to a subflow.
+    lowat: Option<u32>,
     /// First byte that was never given to a subflow.
     next: u64,
     /// `bytes.start()..next`, without gaps.
@@ -61,6 +66,10 @@ pub(crate) struct SendQueue {
     fin: Fin,
     /// End of the last run that did not fill its segments.
     small: u64,
+    /// What comes before does not wait to fill a segment.
+    pushed: u64,
+    /// The application said that more follows.
+    pub(crate) more: bool,
     /// A send was cut short.
     pub(crate) wants_room: bool,
 }
@@ -79,13 +88,17 @@ pub(crate) struct Fit {
     /// Hold a partial segment back while an earlier one is unacknowledged (RFC 9293 §3.7.4;
     /// Minshall's variant does not delay the tail of a large write).
     pub(crate) nagle: bool,
+    /// Hold a partial segment back.
+    pub(crate) cork: bool,
 }
 
 impl SendQueue {
-    pub(crate) fn new(limit: usize, budget: Budget) -> SendQueue {
+    pub(crate) fn new(size: SendSize, budget: Budget) -> SendQueue {
         SendQueue {
             bytes: ByteQueue::new(0, budget),
-            limit,
+            size,
+            windows: (0, 0),
+            lowat: None,
             next: 0,
             runs: VecDeque::new(),
             reinject: BTreeSet::new(),
@@ -93,6 +106,8 @@ impl SendQueue {
             max_window: 0,
             fin: Fin::No,
             small: 0,
+            pushed: 0,
+            more: false,
             wants_room: false,
         }
     }
@@ -122,12 +137,34 @@ impl SendQueue {
 
     /// Most bytes held.
     pub(crate) fn limit(&self) -> usize {
-        self.limit
+        self.size.get(self.windows.0, self.windows.1)
+    }
+
+    /// What the limits follow: the congestion windows, and the application's own bound of what may
+    /// wait to be sent.
+    pub(crate) fn set_bounds(&mut self, windows: (u64, u64), lowat: Option<u32>) {
+        (self.windows, self.lowat) = (windows, lowat);
     }
 
     /// Bytes that [`SendQueue::push`] would take.
     pub(crate) fn room(&self) -> usize {
-        self.limit.saturating_sub(self.bytes.len() as usize)
+        let free = self.limit().saturating_sub(self.bytes.len() as usize);
+        match self.lowat {
+            Some(lowat) => free.min((lowat as usize).saturating_sub(self.unassigned() as usize)),
+            None => free,
+        }
+    }
+
+    /// Whether there is so much room that it is worth waking a writer.
+    pub(crate) fn is_writable(&self) -> bool {
+        let free = self.limit().saturating_sub(self.bytes.len() as usize);
+        let few = |lowat| 2 * self.unassigned() < u64::from(lowat);
+        free >= self.limit() / 4 && self.lowat.is_none_or(few)
+    }
+
+    /// Everything there is waits no longer to fill a segment.
+    pub(crate) fn push_all(&mut self) {
+        self.pushed = self.end();
     }
 
     /// Take bytes from the application; how many.
@@ -188,7 +225,9 @@ impl SendQueue {
         }
         if len == queued {
             let small = self.small > self.una();
-            let hold = fit.nagle && small && self.fin == Fin::No;
+            let full = len - len % fit.mss;
+            let may_wait = self.fin == Fin::No && self.next + full >= self.pushed;
+            let hold = may_wait && (fit.cork || (fit.nagle && small));
             let len = if hold { len - len % fit.mss } else { len };
             return (len > 0).then_some(len);
         }

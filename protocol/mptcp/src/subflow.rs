@@ -4,6 +4,7 @@ use crate::config::{Path, Start, SubflowId};
 use crate::event::GoneReason;
 use crate::info::SubflowInfo;
 use crate::mapping::{RxMappings, TxMappings};
+use anabranch_tcp::config::Socket;
 use anabranch_tcp::{Change, Instant, Segment, Tcb};
 use anabranch_wire::mptcp::{ResetReason, TcpRst};
 
@@ -170,13 +171,17 @@ impl Subflow {
 /// The Tcb configuration of a subflow on a path.
 pub(crate) fn tcb_config(config: &anabranch_tcp::Config, start: &Start) -> anabranch_tcp::Config {
     anabranch_tcp::Config {
-        mss: start.mss,
+        mss: config.socket.max_segment.unwrap_or(u16::MAX).min(start.mss),
         path_mtu: anabranch_tcp::config::PathMtu {
             known_mss: start.known_mss,
             ..config.path_mtu
         },
         shared_window: true,
         nagle: false,
+        socket: Socket {
+            cork: false,
+            ..config.socket
+        },
         ..config.clone()
     }
 }

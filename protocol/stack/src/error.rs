@@ -1,6 +1,7 @@
 //! What an application's call can be answered with instead of success.
 
 use crate::event::CloseReason;
+use anabranch_tcp::OutOfRange;
 use std::fmt;
 
 /// Why [`crate::Stack::listen`] refused.
@@ -26,6 +27,8 @@ pub enum ConnectError {
     Address,
     /// Memory or the number of connections is at its limit.
     Limit,
+    /// An option is out of range.
+    Option,
 }
 
 /// Why a call on a connection had no effect.
@@ -45,6 +48,8 @@ pub enum FlowError {
     Limit,
     /// The address ID is 0 or stands for another address.
     AddressId,
+    /// The value of an option is out of range.
+    OutOfRange,
 }
 
 /// Why [`crate::Stack::join`] refused.
@@ -64,28 +69,11 @@ pub enum JoinError {
     Denied,
 }
 
-/// Why [`crate::Stack::set_option`] did not set it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum OptionError {
-    /// The handle is unknown or was released.
-    NoSuchFlow,
-    /// The value is outside its range: see [`anabranch_tcp::SocketOption`].
-    OutOfRange,
-    /// Multipath TCP does not have it.
-    Unsupported,
-}
-
-impl fmt::Display for OptionError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            OptionError::NoSuchFlow => "no such connection",
-            OptionError::OutOfRange => "socket option out of range",
-            OptionError::Unsupported => "not with Multipath TCP",
-        })
+impl From<OutOfRange> for FlowError {
+    fn from(_: OutOfRange) -> FlowError {
+        FlowError::OutOfRange
     }
 }
-
-impl std::error::Error for OptionError {}
 
 impl fmt::Display for ListenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -104,6 +92,7 @@ impl fmt::Display for ConnectError {
             ConnectError::NoPorts => "no free port towards this destination",
             ConnectError::Address => "unusable address",
             ConnectError::Limit => "memory or connection limit reached",
+            ConnectError::Option => "option out of range",
         })
     }
 }
@@ -118,6 +107,7 @@ impl fmt::Display for FlowError {
             FlowError::NoSuchSubflow => f.write_str("no such subflow"),
             FlowError::Limit => f.write_str("too many announcements"),
             FlowError::AddressId => f.write_str("unusable address ID"),
+            FlowError::OutOfRange => f.write_str("option out of range"),
         }
     }
 }

@@ -7,7 +7,7 @@ use crate::info::{FlowInfo, Protocol, SubflowInfo};
 use crate::multi::Multi;
 use crate::stack::Recv;
 use anabranch_tcp::budget::Charge;
-use anabranch_tcp::{Close, Instant, State, Stream};
+use anabranch_tcp::{Close, Instant, OutOfRange, SocketOption, State, Stream};
 use bytes::Bytes;
 use smallvec::SmallVec;
 
@@ -50,6 +50,8 @@ pub(crate) struct Plain {
 pub(crate) enum Stage {
     /// A peer's handshake with a listener is not complete.
     HalfOpen(ListenerId),
+    /// It is complete, but nothing has arrived: kept back until then.
+    Deferred(ListenerId, Instant),
     /// It waits in the listener's accept queue.
     Queued(ListenerId),
     /// The application has it.
@@ -83,7 +85,33 @@ impl Flow {
     pub(crate) fn send(&mut self, data: Bytes, more: bool) -> usize {
         match self {
             Flow::Tcp(plain) => plain.stream.send_with(data, more),
-            Flow::Mptcp(multi) => multi.connection.send(data),
+            Flow::Mptcp(multi) => multi.connection.send_with(data, more),
+        }
+    }
+
+    pub(crate) fn set_option(
+        &mut self,
+        now: Instant,
+        option: &SocketOption,
+    ) -> Result<(), OutOfRange> {
+        match self {
+            Flow::Tcp(plain) => plain.stream.set_option(now, option),
+            Flow::Mptcp(multi) => multi.connection.set_option(now, option),
+        }
+    }
+
+    pub(crate) fn options(&self) -> &anabranch_tcp::Config {
+        match self {
+            Flow::Tcp(plain) => plain.stream.config(),
+            Flow::Mptcp(multi) => multi.connection.tcp_config(),
+        }
+    }
+
+    /// Nothing arrived of the application's; of Multipath TCP that is not asked.
+    pub(crate) fn is_silent(&self) -> bool {
+        match self {
+            Flow::Tcp(plain) => plain.stream.readable() == 0 && !plain.stream.tcb().peer_fin(),
+            Flow::Mptcp(_) => false,
         }
     }
 

@@ -49,11 +49,17 @@ pub use config::{
     Announcement, Config, ConnectConfig, Limits, ListenConfig, LocalAddrs, SynCookies,
 };
 pub use counters::{Counter, Counters};
-pub use error::{ConnectError, FlowError, JoinError, ListenError, OptionError};
+pub use error::{ConnectError, FlowError, JoinError, ListenError};
 pub use event::{CloseReason, Event, PathEvent, SubflowEnd};
 pub use id::{FlowId, ListenerId, SubflowId};
 pub use info::{FlowInfo, MptcpInfo, Protocol, SubflowInfo};
 pub use stack::{Recv, Stack};
+
+/// What may be set for a connection.
+pub use anabranch_tcp::Config as TcpConfig;
+pub use anabranch_tcp::config::Keepalive;
+pub use anabranch_tcp::congestion::Algorithm;
+pub use anabranch_tcp::{OutOfRange, SocketOption};
 
 /// States of RFC 9293 §3.3.2.
 pub use anabranch_tcp::State;

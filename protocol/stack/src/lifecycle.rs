@@ -105,7 +105,12 @@ impl Stack {
         if slot.flow.is_over() || slot.flow.can_rest() {
             self.rest(now, handle);
         } else {
-            self.wheel.set(handle.0, slot.flow.deadline());
+            let deferred = match slot.stage {
+                Stage::Deferred(_, until) => Some(until),
+                _ => None,
+            };
+            let next = slot.flow.deadline().into_iter().chain(deferred).min();
+            self.wheel.set(handle.0, next);
         }
     }
 
@@ -132,7 +137,10 @@ impl Stack {
         use anabranch_tcp::Event as Tcp;
         match event {
             Tcp::Established => self.established(now, handle),
-            Tcp::Readable => self.readable(handle),
+            Tcp::Readable => {
+                self.deferred(now, handle);
+                self.readable(handle);
+            }
             Tcp::Writable => self.writable(handle),
             Tcp::PeerFin => self.tell(handle, Event::PeerFin(handle.into())),
             Tcp::Closed => self.ended(handle, CloseReason::Finished),
@@ -155,15 +163,40 @@ impl Stack {
             return;
         };
         self.counters.inc(Counter::TcpPassiveOpens);
-        let Some(listener) = self.listeners.get_mut(id) else {
-            // The listener closed meanwhile: nobody will ever take this connection.
+        match self.defers(handle, id) {
+            Some(limit) => self.set_stage(handle, Stage::Deferred(id, now + limit)),
+            None => self.complete(now, handle, id),
+        }
+    }
+
+    fn set_stage(&mut self, handle: Handle, stage: Stage) {
+        if let Some(slot) = self.flows.get_mut(handle) {
+            slot.stage = stage;
+        }
+    }
+
+    /// A connection leaves those that are half open.
+    fn complete(&mut self, now: Instant, handle: Handle, id: ListenerId) {
+        if let Some(listener) = self.listeners.get_mut(id) {
+            listener.half_open -= 1;
+            return self.enqueue(handle, id);
+        }
+        // The listener closed meanwhile: nobody will ever take this connection.
+        if let Some(slot) = self.flows.get_mut(handle) {
             slot.stage = Stage::Released;
             slot.flow.abort(now);
             self.touched(now, handle);
-            return;
-        };
-        listener.half_open -= 1;
-        self.enqueue(handle, id);
+        }
+    }
+
+    /// A connection that was kept back, if it is: something arrived, or enough time has passed.
+    pub(crate) fn deferred(&mut self, now: Instant, handle: Handle) {
+        if let Some(slot) = self.flows.get(handle)
+            && let Stage::Deferred(id, until) = slot.stage
+            && (until <= now || !slot.flow.is_silent())
+        {
+            self.complete(now, handle, id);
+        }
     }
 
     /// A connection waits to be accepted.
@@ -235,7 +268,7 @@ impl Stack {
             self.no_longer_early(id);
             return self.tell(handle, Event::Closed(handle.into(), reason));
         }
-        if let Stage::HalfOpen(id) = slot.stage {
+        if let Stage::HalfOpen(id) | Stage::Deferred(id, _) = slot.stage {
             slot.stage = Stage::Released;
             self.counters.inc(Counter::TcpAttemptFails);
             if let Some(listener) = self.listeners.get_mut(id) {

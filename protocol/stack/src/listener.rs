@@ -5,8 +5,10 @@ use crate::error::ListenError;
 use crate::id::{FlowId, ListenerId};
 use crate::random::{KeyedHash, SeededMap};
 use crate::slots::Slots;
+use anabranch_tcp::SocketOption;
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 pub(crate) struct Listener {
     pub(crate) config: ListenConfig,
@@ -16,6 +18,10 @@ pub(crate) struct Listener {
     pub(crate) early: usize,
     /// Established, waiting for the application.
     pub(crate) queue: VecDeque<FlowId>,
+    /// Options of the connections to come.
+    pub(crate) options: Vec<SocketOption>,
+    /// Connections on which nothing arrived are kept back so long.
+    pub(crate) defer: Option<Duration>,
     /// [`crate::Event::Accepted`] is queued already.
     pub(crate) told: bool,
 }
@@ -63,6 +69,8 @@ impl Listeners {
             half_open: 0,
             early: 0,
             queue: VecDeque::new(),
+            options: Vec::new(),
+            defer: None,
             told: false,
         });
         let id = ListenerId { index, generation };
@@ -75,6 +83,10 @@ impl Listeners {
         self.by_addr
             .remove(&(listener.config.addr, listener.config.port));
         Some(listener)
+    }
+
+    pub(crate) fn get(&self, id: ListenerId) -> Option<&Listener> {
+        self.slots.get((id.index, id.generation))
     }
 
     pub(crate) fn get_mut(&mut self, id: ListenerId) -> Option<&mut Listener> {

@@ -7,15 +7,15 @@ use crate::demux::{Target, Tuple};
 use crate::error::{ConnectError, FlowError, JoinError};
 use crate::event::{Event, PathEvent};
 use crate::flow::{Flow, Slot};
-use crate::id::{FlowId, SubflowId};
+use crate::id::{FlowId, ListenerId, SubflowId};
 use crate::lifecycle::Handle;
 use crate::multi::Multi;
 use crate::receive::Arrival;
 use crate::stack::Stack;
 use anabranch_mptcp::keys::Version;
 use anabranch_mptcp::{Connection, FallbackReason, Refusal, SignalError, Start};
-use anabranch_tcp::Instant;
 use anabranch_tcp::budget::Charge;
+use anabranch_tcp::{Instant, SocketOption};
 use anabranch_wire::Seq;
 use anabranch_wire::mptcp::{Capable, Join, MptcpOption, ResetReason};
 use std::net::SocketAddr;
@@ -73,6 +73,7 @@ impl Stack {
     pub(crate) fn accept_capable(
         &mut self,
         now: Instant,
+        id: ListenerId,
         arrival: &Arrival,
         capable: &Capable,
         least_iss: Option<Seq>,
@@ -81,16 +82,23 @@ impl Stack {
         let (key, token) = self.draw_key()?;
         let tuple = arrival.tuple;
         let start = self.start(now, &tuple, least_iss);
-        let (config, syn) = (&self.mptcp, &arrival.segment);
-        let connection = Connection::accept(now, config, key, tuple.into(), syn, capable, start);
+        let config = self.mptcp_config(self.listener_options(id));
+        let syn = &arrival.segment;
+        let connection = Connection::accept(now, &config, key, tuple.into(), syn, capable, start);
         Some(Flow::Mptcp(Box::new(Multi::new(connection, token, tuple))))
     }
 
     /// A connection that offers MP_CAPABLE.
-    pub(crate) fn connect_capable(&mut self, now: Instant, tuple: Tuple) -> Option<Flow> {
+    pub(crate) fn connect_capable(
+        &mut self,
+        now: Instant,
+        tuple: Tuple,
+        options: &[SocketOption],
+    ) -> Option<Flow> {
         let (key, token) = self.draw_key()?;
         let start = self.start(now, &tuple, None);
-        let connection = Connection::connect(now, &self.mptcp, key, tuple.into(), start);
+        let config = self.mptcp_config(options);
+        let connection = Connection::connect(now, &config, key, tuple.into(), start);
         Some(Flow::Mptcp(Box::new(Multi::new(connection, token, tuple))))
     }
 
@@ -466,7 +474,7 @@ impl From<ConnectError> for JoinError {
         match error {
             ConnectError::InUse | ConnectError::NoPorts => JoinError::InUse,
             ConnectError::Address => JoinError::Address,
-            ConnectError::Limit => JoinError::Limit,
+            ConnectError::Limit | ConnectError::Option => JoinError::Limit,
         }
     }
 }

@@ -1,33 +1,88 @@
-//! What an application sets for one connection while it lasts.
+//! What an application sets for its connections, and for those that a listener accepts.
 
-use crate::error::OptionError;
+use crate::config::ConnectConfig;
+use crate::demux::Tuple;
+use crate::error::{ConnectError, FlowError};
 use crate::flow::Flow;
-use crate::id::FlowId;
+use crate::id::{FlowId, ListenerId};
+use crate::lifecycle::Handle;
 use crate::stack::Stack;
-use anabranch_tcp::{Instant, SocketOption};
+use anabranch_tcp::{Instant, OutOfRange, SocketOption, StreamConfig};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
 
 impl Stack {
-    /// Sets an option of a connection; it holds from now on. Of Multipath TCP, `NoDelay` alone.
+    /// Sets an option of a connection; of Multipath TCP, for all its subflows, present and future.
     ///
     /// # Errors
-    /// See [`OptionError`].
+    /// [`FlowError::NoSuchFlow`], [`FlowError::Closed`], [`FlowError::OutOfRange`].
     pub fn set_option(
         &mut self,
         now: Instant,
         id: FlowId,
         option: &SocketOption,
-    ) -> Result<(), OptionError> {
-        let slot = self.owned(id).ok_or(OptionError::NoSuchFlow)?;
-        match (&mut slot.flow, option) {
-            (Flow::Tcp(plain), _) => {
-                let set = plain.stream.set_option(now, option);
-                set.map_err(|_| OptionError::OutOfRange)?;
-            }
-            (Flow::Mptcp(multi), SocketOption::NoDelay(on)) => multi.connection.set_nodelay(*on),
-            (Flow::Mptcp(_), _) => return Err(OptionError::Unsupported),
+    ) -> Result<(), FlowError> {
+        let slot = self.owned(id).ok_or(FlowError::NoSuchFlow)?;
+        if let Some(reason) = slot.closed {
+            return Err(FlowError::Closed(reason));
         }
+        slot.flow.set_option(now, option)?;
         self.touched(now, id.into());
         Ok(())
+    }
+
+    /// The options of a connection as they are now, in the form they have in a configuration;
+    /// `None` if it is gone.
+    pub fn options(&self, id: FlowId) -> Option<&anabranch_tcp::Config> {
+        self.flows.get(id.into()).map(|slot| slot.flow.options())
+    }
+
+    /// Sets an option of all connections that a listener accepts from now on: of those whose SYN
+    /// arrives later. Without effect on an unknown listener.
+    ///
+    /// # Errors
+    /// The value is out of range.
+    pub fn set_listener_option(
+        &mut self,
+        id: ListenerId,
+        option: &SocketOption,
+    ) -> Result<(), OutOfRange> {
+        option.check()?;
+        if let Some(listener) = self.listeners.get_mut(id) {
+            let same = |known: &SocketOption| {
+                std::mem::discriminant(known) == std::mem::discriminant(option)
+            };
+            listener.options.retain(|known| !same(known));
+            listener.options.push(*option);
+        }
+        Ok(())
+    }
+
+    /// Has a listener give out plain TCP connections only once something arrived on them, or they
+    /// were established for so long; `None`: at once.
+    pub fn set_defer_accept(&mut self, id: ListenerId, limit: Option<Duration>) {
+        if let Some(listener) = self.listeners.get_mut(id) {
+            listener.defer = limit;
+        }
+    }
+
+    /// [`Stack::connect`] with options that hold from the first SYN on.
+    ///
+    /// # Errors
+    /// See [`ConnectError`].
+    pub fn connect_with(
+        &mut self,
+        now: Instant,
+        local: SocketAddr,
+        remote: SocketAddr,
+        config: ConnectConfig,
+        options: &[SocketOption],
+    ) -> Result<FlowId, ConnectError> {
+        for option in options {
+            option.check().map_err(|OutOfRange| ConnectError::Option)?;
+        }
+        self.open(now, local, remote, config, options)
     }
 
     /// What was sent so far ends a record: no segment of plain TCP holds bytes of it and of what
@@ -37,4 +92,48 @@ impl Stack {
             plain.stream.end_record();
         }
     }
+
+    /// Parameters of plain connections that a listener accepts.
+    pub(crate) fn accept_config(
+        &self,
+        now: Instant,
+        id: ListenerId,
+        tuple: &Tuple,
+    ) -> StreamConfig {
+        self.stream_config(now, tuple, self.listener_options(id))
+    }
+
+    /// Parameters of Multipath TCP connections that a listener accepts, or that are opened with
+    /// options.
+    pub(crate) fn mptcp_config(&self, options: &[SocketOption]) -> Arc<anabranch_mptcp::Config> {
+        if options.is_empty() {
+            return self.mptcp.clone();
+        }
+        let mut config = (*self.mptcp).clone();
+        for option in options {
+            // They were checked when they were set.
+            let _ = config.set(option);
+        }
+        Arc::new(config)
+    }
+
+    pub(crate) fn listener_options(&self, id: ListenerId) -> &[SocketOption] {
+        self.listeners.get(id).map_or(&[], |l| &l.options)
+    }
+
+    /// How long a new connection waits for something to arrive before it is given out.
+    pub(crate) fn defers(&self, handle: Handle, id: ListenerId) -> Option<Duration> {
+        let limit = self.listeners.get(id)?.defer?;
+        let slot = self.flows.get(handle)?;
+        slot.flow.is_silent().then_some(limit)
+    }
+}
+
+/// The parameters of a plain connection with options.
+pub(crate) fn with_options(mut config: StreamConfig, options: &[SocketOption]) -> StreamConfig {
+    for option in options {
+        // They were checked when they were set.
+        let _ = config.set(option);
+    }
+    config
 }

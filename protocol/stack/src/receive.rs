@@ -139,7 +139,7 @@ impl Stack {
             if half_open_full {
                 self.counters.inc(Counter::TcpExtTCPReqQFullDoCookies);
             }
-            return self.send_cookie(now, &arrival);
+            return self.send_cookie(now, id, &arrival);
         }
         match admitted {
             Ok(()) => {
@@ -171,14 +171,15 @@ impl Stack {
             return;
         };
         let multipath = match wish {
-            Wish::Capable(capable) => self.accept_capable(now, arrival, capable, least_iss),
+            Wish::Capable(capable) => self.accept_capable(now, id, arrival, capable, least_iss),
             Wish::Plain | Wish::Join(_) => None,
         };
         let early = match multipath {
             Some(_) => Early::No,
             None => self.fast_open_of(now, id, arrival),
         };
-        let flow = multipath.unwrap_or_else(|| self.accept_plain(now, arrival, least_iss, &early));
+        let flow =
+            multipath.unwrap_or_else(|| self.accept_plain(now, id, arrival, least_iss, &early));
         if let Some(listener) = self.listeners.get_mut(id) {
             listener.half_open += 1;
         }
@@ -191,6 +192,7 @@ impl Stack {
     fn accept_plain(
         &self,
         now: Instant,
+        id: ListenerId,
         arrival: &Arrival,
         least_iss: Option<Seq>,
         early: &Early,
@@ -198,7 +200,7 @@ impl Stack {
         let tuple = arrival.tuple;
         let iss = self.iss(now, &tuple, least_iss);
         let ts_offset = self.secrets.timestamp_offset(&tuple);
-        let config = self.stream_config(now, &tuple);
+        let config = self.accept_config(now, id, &tuple);
         let mut stream = Stream::accept(now, &config, &arrival.segment, iss, ts_offset);
         if let Early::Grant(cookie) | Early::Take(Some(cookie)) = early {
             stream.grant_fast_open(cookie.clone());

@@ -10,6 +10,7 @@ use crate::flow::{Flow, Plain, Slot, Stage};
 use crate::id::{FlowId, ListenerId};
 use crate::info::FlowInfo;
 use crate::listener::Listeners;
+use crate::options::with_options;
 use crate::path_mtu::PathMtus;
 use crate::ports::Ports;
 use crate::random::{Random, Secrets};
@@ -19,6 +20,7 @@ use crate::syn_cookies::Baker;
 use crate::time_wait::TimeWait;
 use crate::token::Tokens;
 use crate::wheel::Wheel;
+use anabranch_tcp::SocketOption;
 use anabranch_tcp::budget::Budget;
 use anabranch_tcp::{Instant, Stream, StreamConfig, Tcb};
 use anabranch_wire::frame::Transmit;
@@ -156,14 +158,26 @@ impl Stack {
         remote: SocketAddr,
         config: ConnectConfig,
     ) -> Result<FlowId, ConnectError> {
+        self.open(now, local, remote, config, &[])
+    }
+
+    pub(crate) fn open(
+        &mut self,
+        now: Instant,
+        local: SocketAddr,
+        remote: SocketAddr,
+        config: ConnectConfig,
+        options: &[SocketOption],
+    ) -> Result<FlowId, ConnectError> {
         let tuple = self.free_tuple(local, remote)?;
         let charge = self.admit().ok_or(ConnectError::Limit)?;
         let multipath = if config.mptcp {
-            self.connect_capable(now, tuple)
+            self.connect_capable(now, tuple, options)
         } else {
             None
         };
-        let flow = multipath.unwrap_or_else(|| self.connect_plain(now, tuple, config.fast_open));
+        let flow =
+            multipath.unwrap_or_else(|| self.connect_plain(now, tuple, options, config.fast_open));
         self.counters.inc(Counter::TcpActiveOpens);
         Ok(self.adopt(now, tuple, flow, Stage::Owned, charge).into())
     }
@@ -198,6 +212,7 @@ impl Stack {
             };
             self.counters.inc(Counter::FlowsVisited);
             slot.flow.on_deadline(now);
+            self.deferred(now, handle);
             self.touched(now, handle);
         }
     }
@@ -211,8 +226,8 @@ impl Stack {
         self.send_with(now, id, data, false)
     }
 
-    /// [`Stack::send`]; with `more` the application says that more follows: over plain TCP a
-    /// segment that is not full waits for it, 200 ms at most.
+    /// [`Stack::send`]; with `more` the application says that more follows: a segment that
+    /// is not full waits for it, 200 ms at most.
     ///
     /// # Errors
     /// See [`FlowError`].
@@ -357,10 +372,17 @@ impl Stack {
         true
     }
 
-    fn connect_plain(&self, now: Instant, tuple: Tuple, fast_open: bool) -> Flow {
+    fn connect_plain(
+        &self,
+        now: Instant,
+        tuple: Tuple,
+        options: &[SocketOption],
+        fast_open: bool,
+    ) -> Flow {
         let iss = self.secrets.iss(now, &tuple);
         let ts_offset = self.secrets.timestamp_offset(&tuple);
-        let mut stream = Stream::connect(now, &self.stream_config(now, &tuple), iss, ts_offset);
+        let config = self.stream_config(now, &tuple, options);
+        let mut stream = Stream::connect(now, &config, iss, ts_offset);
         if fast_open {
             self.offer_fast_open(now, &tuple, &mut stream);
         }
@@ -397,16 +419,22 @@ impl Stack {
     }
 
     /// Parameters of a plain connection.
-    pub(crate) fn stream_config(&self, now: Instant, tuple: &Tuple) -> StreamConfig {
+    pub(crate) fn stream_config(
+        &self,
+        now: Instant,
+        tuple: &Tuple,
+        options: &[SocketOption],
+    ) -> StreamConfig {
         let mut tcp = tcp_config(&self.config);
         tcp.mss = self.mss(tuple);
         tcp.path_mtu.known_mss = self.known_mss(now, tuple);
-        StreamConfig {
+        let config = StreamConfig {
             tcp,
             send_buffer: self.config.limits.send_buffer,
             gso_max: self.config.gso_max,
             budget: self.budget.clone(),
-        }
+        };
+        with_options(config, options)
     }
 
     /// What a router said of the path not long ago.

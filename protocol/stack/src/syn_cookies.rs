@@ -98,7 +98,7 @@ impl Stack {
     }
 
     /// Answers a SYN and keeps nothing of it.
-    pub(crate) fn send_cookie(&mut self, now: Instant, arrival: &Arrival) {
+    pub(crate) fn send_cookie(&mut self, now: Instant, id: ListenerId, arrival: &Arrival) {
         if self.replies.len() >= MAX_REPLIES {
             self.counters.inc(Counter::TcpExtListenDrops);
             return;
@@ -110,7 +110,7 @@ impl Stack {
             Options::Segment(_) => 536,
         };
         let cookie = self.baker.bake(now, &tuple, syn.seq, mss);
-        let config = self.stream_config(now, &tuple);
+        let config = self.accept_config(now, id, &tuple);
         let ts_offset = self.secrets.timestamp_offset(&tuple);
         let mut stream = Stream::accept(now, &config, &syn, cookie, ts_offset);
         let Some((mut emit, _)) = stream.poll_transmit(now) else {
@@ -177,7 +177,7 @@ impl Stack {
             return;
         };
         let tuple = arrival.tuple;
-        let config = self.stream_config(now, &tuple);
+        let config = self.accept_config(now, id, &tuple);
         let ts_offset = self.secrets.timestamp_offset(&tuple);
         let stream = Stream::resume(now, &config, syn, cookie, ts_offset);
         let flow = Flow::Tcp(Box::new(Plain { stream, tuple }));

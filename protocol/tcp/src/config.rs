@@ -67,6 +67,8 @@ pub struct Socket {
     pub cork: bool,
     /// Take bytes from the application only while fewer than so many were never sent.
     pub not_sent_lowat: Option<u32>,
+    /// Largest segment, bytes of payload and TCP options, whatever the path takes.
+    pub max_segment: Option<u16>,
     /// Most bytes ever advertised as window.
     pub window_clamp: Option<u32>,
     /// Abort when nothing comes of what is to be delivered for so long (RFC 5482).

@@ -120,7 +120,10 @@ impl Config {
             SocketOption::UserTimeout(limit) => self.socket.user_timeout = limit,
             SocketOption::Linger(linger) => self.socket.linger = linger,
             SocketOption::FinWait2(limit) => self.fin_wait_2 = limit,
-            SocketOption::MaxSegment(mss) => self.mss = self.mss.min(mss),
+            SocketOption::MaxSegment(mss) => {
+                self.mss = self.mss.min(mss);
+                self.socket.max_segment = Some(mss);
+            }
             SocketOption::WindowClamp(clamp) => self.socket.window_clamp = clamp,
             SocketOption::NotSentLowat(lowat) => self.socket.not_sent_lowat = lowat,
             SocketOption::RecvBuffer(bytes) => self.recv_buffer = bytes,

@@ -2,7 +2,7 @@
 
 use crate::error;
 use crate::shared::{Inner, Shared};
-use anabranch_stack::{CloseReason, FlowError, FlowId, FlowInfo, Recv};
+use anabranch_stack::{CloseReason, FlowError, FlowId, FlowInfo, Recv, SocketOption, TcpConfig};
 use bytes::{Bytes, BytesMut};
 use std::io::{self, ErrorKind, IoSlice};
 use std::net::SocketAddr;
@@ -89,12 +89,18 @@ impl Conn {
 
     /// Hands over what fits and says how much that was; `WouldBlock` if nothing does.
     fn send(&self, inner: &mut Inner, data: Bytes) -> io::Result<usize> {
+        self.send_with(inner, data, false)
+    }
+
+    /// [`Conn::send`], perhaps with `more` to follow.
+    fn send_with(&self, inner: &mut Inner, data: Bytes, more: bool) -> io::Result<usize> {
         if data.is_empty() {
             return Ok(0);
         }
         inner.check_flow(self.id)?;
         let now = inner.now();
-        match inner.stack.send(now, self.id, data).map_err(error::flow)? {
+        let taken = inner.stack.send_with(now, self.id, data, more);
+        match taken.map_err(error::flow)? {
             0 => Err(ErrorKind::WouldBlock.into()),
             taken => {
                 inner.wake_driver();
@@ -122,6 +128,12 @@ impl Conn {
         let mut inner = self.shared.lock();
         let taken = self.send_chunk(&mut inner, chunk);
         unless_blocked(taken, || inner.await_write(self.id, cx.waker()))
+    }
+
+    pub(crate) fn try_write_more(&self, chunk: &mut Bytes) -> io::Result<usize> {
+        let taken = self.send_with(&mut self.shared.lock(), chunk.clone(), true)?;
+        let _ = chunk.split_to(taken);
+        Ok(taken)
     }
 
     /// Copies as much of `bufs` as fits.
@@ -163,6 +175,27 @@ impl Conn {
         let now = inner.now();
         inner.stack.abort(now, self.id);
         inner.wake_driver();
+    }
+
+    // Options.
+
+    pub(crate) fn set_option(&self, option: SocketOption) -> io::Result<()> {
+        let mut inner = self.shared.lock();
+        inner.check_flow(self.id)?;
+        let now = inner.now();
+        inner
+            .stack
+            .set_option(now, self.id, &option)
+            .map_err(error::flow)?;
+        // What was held back may leave, timers may have changed.
+        inner.wake_driver();
+        Ok(())
+    }
+
+    pub(crate) fn options(&self) -> io::Result<TcpConfig> {
+        let inner = self.shared.lock();
+        let options = inner.stack.options(self.id).cloned();
+        options.ok_or_else(|| error::flow(FlowError::NoSuchFlow))
     }
 
     // Looking.

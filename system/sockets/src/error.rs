@@ -17,6 +17,7 @@ pub(crate) fn connect(error: ConnectError) -> io::Error {
         ConnectError::InUse | ConnectError::NoPorts => ErrorKind::AddrInUse,
         ConnectError::Address => ErrorKind::AddrNotAvailable,
         ConnectError::Limit => ErrorKind::OutOfMemory,
+        ConnectError::Option => ErrorKind::InvalidInput,
     };
     io::Error::new(kind, error)
 }
@@ -43,7 +44,7 @@ pub(crate) fn flow(error: FlowError) -> io::Error {
         FlowError::Closed(reason) => closed(reason),
         FlowError::NoSuchFlow => io::Error::new(ErrorKind::NotConnected, error),
         FlowError::NotMptcp => io::Error::new(ErrorKind::Unsupported, error),
-        FlowError::NoSuchSubflow | FlowError::AddressId => {
+        FlowError::NoSuchSubflow | FlowError::AddressId | FlowError::OutOfRange => {
             io::Error::new(ErrorKind::InvalidInput, error)
         }
         FlowError::Limit => io::Error::new(ErrorKind::QuotaExceeded, error),

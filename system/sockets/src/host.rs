@@ -5,7 +5,9 @@ use crate::shared::Shared;
 use crate::stream::Stream;
 use crate::{driver, error, icmp};
 use anabranch_drivers::{Driver, IcmpErrors};
-use anabranch_stack::{Config, ConnectConfig, Counters, FlowInfo, ListenConfig, Stack};
+use anabranch_stack::{
+    Config, ConnectConfig, Counters, FlowInfo, ListenConfig, SocketOption, Stack,
+};
 use bytes::Bytes;
 use std::future::{Future, poll_fn};
 use std::io;
@@ -78,7 +80,21 @@ impl Host {
         remote: SocketAddr,
         config: ConnectConfig,
     ) -> io::Result<Stream> {
-        let stream = self.open(local, remote, config, &mut Bytes::new())?;
+        self.connect_with_options(local, remote, config, &[]).await
+    }
+
+    /// [`Host::connect`] with options that hold from the first SYN on.
+    ///
+    /// # Errors
+    /// Those of [`Host::connect`], and `InvalidInput` for a value out of range.
+    pub async fn connect_with_options(
+        &self,
+        local: SocketAddr,
+        remote: SocketAddr,
+        config: ConnectConfig,
+        options: &[SocketOption],
+    ) -> io::Result<Stream> {
+        let stream = self.open(local, remote, config, options, &mut Bytes::new())?;
         stream.established().await?;
         Ok(stream)
     }
@@ -97,7 +113,7 @@ impl Host {
         config: ConnectConfig,
         mut first: Bytes,
     ) -> io::Result<Stream> {
-        let mut stream = self.open(local, remote, config, &mut first)?;
+        let mut stream = self.open(local, remote, config, &[], &mut first)?;
         stream.established().await?;
         stream.write_chunk(first).await?;
         Ok(stream)
@@ -109,6 +125,7 @@ impl Host {
         local: SocketAddr,
         remote: SocketAddr,
         config: ConnectConfig,
+        options: &[SocketOption],
         first: &mut Bytes,
     ) -> io::Result<Stream> {
         let mut inner = self.shared.lock();
@@ -116,7 +133,7 @@ impl Host {
         let now = inner.now();
         let id = inner
             .stack
-            .connect(now, local, remote, config)
+            .connect_with(now, local, remote, config, options)
             .map_err(error::connect)?;
         if !first.is_empty() {
             // Before the SYN leaves. What is not taken now is written later.

@@ -32,6 +32,7 @@ pub use watch::watch;
 
 /// What the sockets take and give of the stack's own types.
 pub use anabranch_stack::{
-    Announcement, Config as StackConfig, ConnectConfig, Counter, Counters, FlowInfo, Limits,
-    ListenConfig, LocalAddrs, Protocol, State, SubflowInfo, SynCookies,
+    Algorithm, Announcement, Config as StackConfig, ConnectConfig, Counter, Counters, FlowInfo,
+    Keepalive, Limits, ListenConfig, LocalAddrs, Protocol, SocketOption, State, SubflowInfo,
+    SynCookies, TcpConfig,
 };

@@ -2,10 +2,11 @@
 
 use crate::shared::Shared;
 use crate::stream::Stream;
-use anabranch_stack::ListenerId;
+use anabranch_stack::{ListenerId, SocketOption};
 use std::future::poll_fn;
 use std::io;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 /// A port that accepts connections. Dropping it closes the port: connections not yet accepted are
 /// reset, accepted ones go on.
@@ -27,6 +28,23 @@ impl Listener {
     /// final.
     pub async fn accept(&self) -> io::Result<Stream> {
         poll_fn(|cx| self.poll_accept(cx)).await
+    }
+
+    /// Sets an option of the connections to come.
+    ///
+    /// # Errors
+    /// `InvalidInput`: the value is out of range.
+    pub fn set_option(&self, option: SocketOption) -> io::Result<()> {
+        let mut inner = self.shared.lock();
+        let set = inner.stack.set_listener_option(self.id, &option);
+        set.map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))
+    }
+
+    /// Accept plain TCP connections only once something arrived on them, or so much time has
+    /// passed; `None`: at once.
+    pub fn set_defer_accept(&self, limit: Option<Duration>) {
+        let mut inner = self.shared.lock();
+        inner.stack.set_defer_accept(self.id, limit);
     }
 
     /// As [`Listener::accept`].

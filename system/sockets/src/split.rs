@@ -65,6 +65,15 @@ macro_rules! writing {
                 self.conn.try_write_chunk(chunk)
             }
 
+            /// As `try_write_chunk`; and more follows soon: a segment that is not full waits for it,
+            /// 200 ms at most.
+            ///
+            /// # Errors
+            /// Those of `try_write_chunk`.
+            pub fn try_write_more(&mut self, chunk: &mut bytes::Bytes) -> std::io::Result<usize> {
+                self.conn.try_write_more(chunk)
+            }
+
             /// Finishes sending: after what was written the peer reads the end.
             ///
             /// # Errors

@@ -3,7 +3,7 @@
 use crate::conn::Conn;
 use crate::shared::Shared;
 use crate::split::{OwnedReadHalf, OwnedWriteHalf, ReadHalf, WriteHalf, reading, writing};
-use anabranch_stack::{FlowId, FlowInfo};
+use anabranch_stack::{FlowId, FlowInfo, SocketOption, TcpConfig};
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
@@ -46,6 +46,50 @@ impl Stream {
     /// at once.
     pub fn abort(self) {
         self.conn.abort();
+    }
+
+    /// Finishes sending and lets go, as dropping does; with [`SocketOption::Linger`] it waits until
+    /// the connection has ended, but no longer than that option says. Whatever is not delivered
+    /// then is still delivered in the background; with a linger of zero the connection is reset
+    /// and nothing is.
+    ///
+    /// # Errors
+    /// `TimedOut`: it had not ended when the time was over. It ended otherwise than in good order:
+    /// as `read_chunk`. The device's error once the host has ended.
+    pub async fn close(mut self) -> io::Result<()> {
+        let linger = self.options()?.socket.linger;
+        let Some(limit) = linger.filter(|limit| !limit.is_zero()) else {
+            return Ok(());
+        };
+        self.finish()?;
+        match tokio::time::timeout(limit, self.closed()).await {
+            Ok(ended) => ended,
+            Err(_) => Err(io::ErrorKind::TimedOut.into()),
+        }
+    }
+
+    /// Sets an option. It holds at once; with Multipath TCP for every subflow, present and future.
+    ///
+    /// # Errors
+    /// `InvalidInput`: the value is out of range. As for writing, where the connection has ended.
+    pub fn set_option(&self, option: SocketOption) -> io::Result<()> {
+        self.conn.set_option(option)
+    }
+
+    /// The options as they are now, in the form they have in a configuration.
+    ///
+    /// # Errors
+    /// The device's error once the host has ended.
+    pub fn options(&self) -> io::Result<TcpConfig> {
+        self.conn.options()
+    }
+
+    /// [`SocketOption::NoDelay`]: send small writes at once.
+    ///
+    /// # Errors
+    /// See [`Stream::set_option`].
+    pub fn set_nodelay(&self, on: bool) -> io::Result<()> {
+        self.set_option(SocketOption::NoDelay(on))
     }
 
     /// Our address and port; of Multipath TCP, that of the initial subflow.

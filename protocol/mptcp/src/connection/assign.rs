@@ -28,6 +28,7 @@ impl Connection {
             while self.assign_again(now) {}
         }
         while self.assign_new(now) {}
+        self.arm_cork(now);
         self.speak_last();
         self.note_blocked();
     }
@@ -187,6 +188,7 @@ impl Connection {
             max,
             busy,
             nagle: self.config.tcp.nagle,
+            cork: self.corked(),
         }
     }
 

@@ -6,6 +6,7 @@ use crate::config::SubflowId;
 use crate::mapping::{Check, Delivery, RxMapping};
 use crate::send::Fin;
 use crate::subflow::Phase;
+use crate::subflow::Subflow;
 use anabranch_tcp::{Instant, Receipt};
 use anabranch_wire::Seq;
 use anabranch_wire::checksum::Sum;
@@ -181,14 +182,22 @@ impl Connection {
         if self.rx.fin_reached() {
             self.events.peer_fin();
         }
-        if self.tx.wants_room && self.tx.room() >= self.tx.limit() / 4 && !self.closing.is_closed()
-        {
-            self.tx.wants_room = false;
-            self.events.writable();
-        }
+        self.note_room();
         self.update_closing(now);
         self.pump_signals(now);
         self.arm_data_timer(now, false);
+    }
+
+    /// Whoever waits to write may, if there is room.
+    pub(super) fn note_room(&mut self) {
+        let sacked = self.paths.active().map(|s| s.tcb.sacked()).sum();
+        let windows = (self.paths.send_windows(), sacked);
+        let lowat = self.config.tcp.socket.not_sent_lowat;
+        self.tx.set_bounds(windows, lowat);
+        if self.tx.wants_room && self.tx.is_writable() && !self.closing.is_closed() {
+            self.tx.wants_room = false;
+            self.events.writable();
+        }
     }
 
     /// A subflow that ends leaves what it did not deliver to the others.
@@ -232,6 +241,18 @@ impl Paths {
     /// Subflows that deliver what they are given.
     pub(crate) fn live(&self) -> SmallVec<[SubflowId; 8]> {
         self.active().filter(|s| !s.stale).map(|s| s.id).collect()
+    }
+
+    /// What all subflows together have under way in the longest of their round trips: so much is
+    /// acknowledged at data level only after what a slow one has.
+    pub(crate) fn send_windows(&self) -> u64 {
+        let longest = self.longest_rtt();
+        let window = |s: &Subflow| {
+            let srtt = s.tcb.srtt().unwrap_or(longest).as_nanos().max(1);
+            let scaled = u128::from(s.tcb.cwnd()) * longest.as_nanos() / srtt;
+            u64::try_from(scaled).unwrap_or(u64::MAX)
+        };
+        self.active().map(window).fold(0, u64::saturating_add)
     }
 
     /// Subflows that are not ending, but for one.

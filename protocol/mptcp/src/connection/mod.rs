@@ -18,6 +18,7 @@ use crate::schedule::Scheduler;
 use crate::send::{Fin, SendQueue};
 use crate::signal::Signals;
 use crate::subflow::{self, Phase, Subflow};
+use anabranch_tcp::autotune::SendSize;
 use anabranch_tcp::{IcmpError, Instant, Segment, State, Tcb};
 use anabranch_wire::mptcp::Capable;
 use bytes::Bytes;
@@ -175,9 +176,11 @@ impl Paths {
         self.active().min_by_key(key).map(|s| s.id)
     }
 
-    /// The longest round trip of an active subflow.
+    /// The longest round trip of an active subflow, as sender or receiver.
     fn longest_rtt(&self) -> Duration {
-        let rtts = self.active().filter_map(|s| s.tcb.srtt());
+        let rtts = self
+            .active()
+            .filter_map(|s| s.tcb.srtt().max(s.tcb.rcv_rtt()));
         rtts.max().unwrap_or(Duration::from_millis(100))
     }
 }
@@ -227,11 +230,12 @@ impl Connection {
         let mut paths = Paths::new();
         paths.add(path, tcb, Phase::Initial);
         let budget = &config.budget;
+        let size = SendSize::new(config.tcp.buffers.send_initial as usize, config.send_buffer);
         let (initial, max) = (config.initial_window, config.tcp.recv_buffer);
         Connection {
             handshake: Handshake::new(role, key, config.checksum, config.deny_join),
             mode: Mode::Opening,
-            tx: SendQueue::new(config.send_buffer, budget.clone()),
+            tx: SendQueue::new(size, budget.clone()),
             rx: Reassembly::new(now, initial, max, budget.clone()),
             paths,
             signals: Signals::new(path, (config.add_addr_retry, config.add_addr_tries)),
@@ -254,10 +258,18 @@ impl Connection {
     /// than all when the send buffer or the budget is full (then [`Event::Writable`] follows), 0
     /// after [`Connection::shutdown`] or the end of the connection.
     pub fn send(&mut self, bytes: Bytes) -> usize {
+        self.send_with(bytes, false)
+    }
+
+    /// [`Connection::send`]; with `more` the application says that more follows: a segment that is
+    /// not full waits for it, 200 ms at most.
+    pub fn send_with(&mut self, bytes: Bytes, more: bool) -> usize {
         if self.tx.fin() != Fin::No || self.closing.is_closed() {
             return 0;
         }
+        let wanted = bytes.len();
         let taken = self.tx.push(bytes);
+        self.tx.more = more && taken == wanted;
         self.dirty |= taken > 0;
         taken
     }
@@ -347,14 +359,6 @@ impl Connection {
     /// Use another scheduler from now on.
     pub fn set_scheduler(&mut self, scheduler: Box<dyn Scheduler>) {
         self.scheduler = scheduler;
-        self.dirty = true;
-    }
-
-    /// Do not wait for more bytes to fill a segment (Nagle's algorithm off); or do.
-    pub fn set_nodelay(&mut self, nodelay: bool) {
-        if self.config.tcp.nagle == nodelay {
-            Arc::make_mut(&mut self.config).tcp.nagle = !nodelay;
-        }
         self.dirty = true;
     }
 }

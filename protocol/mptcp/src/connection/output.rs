@@ -35,6 +35,7 @@ impl Connection {
         if self.dirty {
             self.dirty = false;
             self.assign(now);
+            self.note_room();
         }
         let mut asked = 0;
         while asked < self.paths.list.len() {

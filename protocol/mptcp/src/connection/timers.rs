@@ -10,6 +10,9 @@ use std::time::Duration;
 const MIN_DATA_RTO: Duration = Duration::from_millis(200);
 const MAX_DATA_RTO: Duration = Duration::from_secs(60);
 
+/// Longest that a cork holds anything back.
+const CORKED: Duration = Duration::from_millis(200);
+
 /// Deadlines at data level.
 #[derive(Debug, Default)]
 pub(crate) struct Timers {
@@ -17,6 +20,8 @@ pub(crate) struct Timers {
     data: Option<Instant>,
     /// Expirations of it without progress.
     backoff: u32,
+    /// When a cork lets go what it holds back.
+    pub(crate) cork: Option<Instant>,
     /// No subflow is left: how long to wait for one.
     pub(crate) no_subflow: Option<Instant>,
 }
@@ -27,6 +32,7 @@ impl Connection {
         let own = [
             self.timers.data,
             self.timers.no_subflow,
+            self.timers.cork,
             self.closing.deadline(),
         ];
         let subflows = self.paths.list.iter().flat_map(|s| {
@@ -51,6 +57,9 @@ impl Connection {
         }
         if self.timers.data.is_some_and(|t| t <= now) {
             self.data_timeout(now);
+        }
+        if self.timers.cork.is_some_and(|t| t <= now) {
+            self.push();
         }
         self.signals.on_deadline(now);
         self.closing_timers(now);
@@ -88,6 +97,15 @@ impl Connection {
             self.drop_lingering(i);
         }
         self.note_stale(i);
+    }
+
+    /// Nothing is held back by a cork for longer than 200 ms.
+    pub(crate) fn arm_cork(&mut self, now: Instant) {
+        if self.corked() && self.tx.unassigned() > 0 && !self.closing.is_closed() {
+            self.timers.cork.get_or_insert(now + CORKED);
+        } else {
+            self.timers.cork = None;
+        }
     }
 
     /// Arm the data-level timer when something is unacknowledged; restart it on progress.

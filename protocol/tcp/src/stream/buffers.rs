@@ -1,12 +1,31 @@
 //! How much a stream takes from both sides, and what its owner may set.
 
-use super::Stream;
+use super::{Stream, StreamConfig};
 use crate::segment::Grant;
 use crate::{Config, Instant, OutOfRange, SocketOption};
 use std::time::Duration;
 
 /// A round trip before any was measured.
 const UNKNOWN_ROUND: Duration = Duration::from_millis(100);
+
+impl StreamConfig {
+    /// Take over an option, for connections to be opened.
+    ///
+    /// # Errors
+    /// See [`SocketOption::check`].
+    pub fn set(&mut self, option: &SocketOption) -> Result<(), OutOfRange> {
+        self.tcp.set(option)?;
+        match *option {
+            SocketOption::SendBuffer(bytes) => {
+                self.send_buffer = bytes as usize;
+                self.tcp.buffers.send_initial = bytes;
+            }
+            SocketOption::RecvBuffer(bytes) => self.tcp.buffers.recv_initial = bytes,
+            _ => {}
+        }
+        Ok(())
+    }
+}
 
 impl Stream {
     /// Set an option; it holds from now on.

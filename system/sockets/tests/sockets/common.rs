@@ -17,7 +17,10 @@ pub(crate) struct Pair {
 
 impl Pair {
     pub(crate) fn new() -> Pair {
-        Pair::with(PipeConfig::default(), StackConfig::default())
+        // What a test writes before it reads has to fit.
+        let mut config = StackConfig::default();
+        config.tcp.buffers.send_initial = 8 << 20;
+        Pair::with(PipeConfig::default(), config)
     }
 
     pub(crate) fn with(link: PipeConfig, config: StackConfig) -> Pair {

@@ -5,4 +5,5 @@ mod common;
 mod fast_open;
 mod flow_control;
 mod hosts;
+mod options;
 mod transfer;
