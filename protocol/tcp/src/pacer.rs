@@ -6,6 +6,7 @@
 //! than that never waits: its acknowledgements are clock enough.
 
 use crate::Instant;
+use crate::rate::scale;
 use std::time::Duration;
 
 /// Longest pause that is made up for.
@@ -57,16 +58,14 @@ impl Pacer {
 
     /// `bytes` left.
     pub(crate) fn sent(&mut self, now: Instant, bytes: u64, rate: u64) {
-        let time = u128::from(bytes) * 1_000_000_000 / u128::from(rate.max(1));
-        let time = Duration::from_nanos(u64::try_from(time).unwrap_or(u64::MAX));
-        self.next = self.next.max(now - CREDIT) + time;
+        let time = scale(bytes, 1_000_000_000, rate);
+        self.next = self.next.max(now - CREDIT) + Duration::from_nanos(time);
     }
 }
 
 /// Bytes worth one super-frame at a rate: about a millisecond, at least two segments.
 pub(crate) fn quantum(rate: u64, mss: u64) -> u64 {
-    let frame = u128::from(rate) * FRAME_TIME.as_nanos() / 1_000_000_000;
-    let frame = u64::try_from(frame).unwrap_or(u64::MAX).min(MOST);
+    let frame = scale(rate, FRAME_TIME.as_micros() as u64, 1_000_000).min(MOST);
     (frame / mss * mss).max(2 * mss)
 }
 

@@ -127,8 +127,20 @@ impl Sampler {
 
 /// Bytes per second.
 pub(crate) fn per_second(bytes: u64, time: Duration) -> u64 {
-    let nanos = time.as_nanos().max(1);
-    u64::try_from(u128::from(bytes) * 1_000_000_000 / nanos).unwrap_or(u64::MAX)
+    let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+    scale(bytes, 1_000_000_000, nanos)
+}
+
+/// `value * by / over`, or as much as fits. Wide arithmetic is slow and hardly ever needed.
+pub(crate) fn scale(value: u64, by: u64, over: u64) -> u64 {
+    let over = over.max(1);
+    match value.checked_mul(by) {
+        Some(product) => product / over,
+        None => {
+            let wide = u128::from(value) * u128::from(by) / u128::from(over);
+            u64::try_from(wide).unwrap_or(u64::MAX)
+        }
+    }
 }
 
 #[cfg(test)]

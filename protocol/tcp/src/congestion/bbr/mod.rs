@@ -14,6 +14,7 @@ mod startup;
 use super::{Ack, Controller, Init, Lost, RateSample};
 use crate::Instant;
 use crate::pacer::quantum;
+use crate::rate::scale;
 use bounds::{Latest, Lower, Undo};
 use filter::{Aggregation, MaxBw};
 use probe_bw::Cycle;
@@ -351,13 +352,13 @@ impl Controller for Bbr {
 }
 
 fn percent(of: u64, gain: u64) -> u64 {
-    u64::try_from(u128::from(of) * u128::from(gain) / 100).unwrap_or(INFINITY)
+    scale(of, gain, 100)
 }
 
 /// Bytes that `rate` brings in `time`.
 fn bytes_in(rate: u64, time: Duration) -> u64 {
-    let bytes = u128::from(rate) * time.as_nanos() / 1_000_000_000;
-    u64::try_from(bytes).unwrap_or(INFINITY)
+    let nanos = u64::try_from(time.as_nanos()).unwrap_or(INFINITY);
+    scale(rate, nanos, 1_000_000_000)
 }
 
 #[cfg(test)]
