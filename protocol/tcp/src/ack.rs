@@ -338,13 +338,29 @@ impl Tcb {
             undo.unreported = undo.unreported.saturating_sub(dsack.bytes);
             spurious = undo.unreported == 0;
         }
-        if news.recovered && self.recovery.phase != Phase::Open {
-            let first = undo.first_tsval.take();
-            let echo = first.zip(news.ecr);
-            spurious |= echo.is_some_and(|(first, ecr)| before(ecr, first));
-        }
-        if spurious {
+        let echo = undo.first_tsval.zip(news.ecr);
+        let late = news.recovered && echo.is_some_and(|(first, ecr)| before(ecr, first));
+        if spurious || (late && self.was_late()) {
             self.undo();
+        }
+    }
+
+    /// What was sent again arrived as it had been sent first (Eifel, RFC 3522 §3.2). A timeout is
+    /// spurious then; a recovery if nothing else of it was lost.
+    fn was_late(&mut self) -> bool {
+        let recovery = &mut self.recovery;
+        if recovery.phase == Phase::Recovery {
+            // Others may be late too: they are given the time that reordering takes.
+            recovery.rack.reordering();
+            recovery.board.forget_first_losses();
+            recovery.rack.rejudge(self.snd.una);
+        }
+        match recovery.phase {
+            Phase::Open => false,
+            Phase::Recovery => {
+                recovery.board.lost().is_empty() && recovery.board.sent_again_bytes() == 0
+            }
+            Phase::Loss => true,
         }
     }
 

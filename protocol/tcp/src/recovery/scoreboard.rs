@@ -228,6 +228,22 @@ impl Scoreboard {
         self.fresh.clear();
     }
 
+    /// The same for what was sent only once.
+    pub(crate) fn forget_first_losses(&mut self) {
+        let (Some(first), Some(last)) = (self.lost.first(), self.lost.last()) else {
+            return;
+        };
+        for i in self.index(first.0)..self.runs.len() {
+            let run = self.runs[i];
+            if run.start >= last.1 {
+                break;
+            }
+            if !run.again {
+                self.lost.remove(run.start, run.end);
+            }
+        }
+    }
+
     /// The peer dropped what it had sacked, as it may (RFC 2018 §8).
     pub(crate) fn forget_sacks(&mut self) {
         self.sacked.clear();

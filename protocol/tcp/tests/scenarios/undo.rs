@@ -182,3 +182,58 @@ fn what_an_earlier_recovery_sent_again_says_nothing_of_the_next() {
     t.inject(&format!(". 1:1 ack 12001 val 4 ecr {within} {sack}"));
     assert_eq!(t.stream.tcb().stats().undos, 0);
 }
+
+/// Timestamps, ten segments out since 100 ms ago: the script, and the time they carry.
+fn timed_ten_out() -> (Script, u32) {
+    let timed = Config {
+        timestamps: true,
+        mss: 1012,
+        ..config()
+    };
+    let mut t = Script::accepting(&timed, "S 0:0 mss 1012 sackok val 1 ecr 0");
+    t.wait(ms(100));
+    t.inject(". 1:1 ack 1 val 1 ecr 6000");
+    t.write(100_000);
+    let sent = t.stamps().unwrap().val;
+    t.wait(ms(100));
+    t.sent();
+    (t, sent)
+}
+
+#[test]
+fn one_that_was_late_beside_one_that_was_lost_undoes_nothing_but_is_reordering() {
+    let (mut t, first) = timed_ten_out();
+    t.inject(&format!(
+        ". 1:1 ack 1 val 2 ecr {first} sack 1001:5001 sack 6001:10001"
+    ));
+    let again = t.stamps().unwrap().val;
+    let end = t.stream.tcb().snd_nxt() + 1;
+    assert!(end >= 14_001);
+    t.wait(ms(20));
+    t.inject(&format!(". 1:1 ack 5001 val 3 ecr {first} sack 6001:10001"));
+    assert_eq!(t.stream.tcb().stats().undos, 0);
+    t.wait(ms(80));
+    t.inject(&format!(". 1:1 ack 10001 val 4 ecr {again}"));
+    assert_eq!(t.stream.tcb().stats().undos, 0, "the other was lost");
+    assert_eq!(t.stream.tcb().ssthresh(), 7000);
+    // Patience from now on: three sacked do not mean loss at once.
+    t.sent();
+    t.inject(&format!(
+        ". 1:1 ack 10001 val 4 ecr {again} sack 11001:{end}"
+    ));
+    assert!(!t.sent().contains(&". 10001:11001 ack 1".into()));
+}
+
+#[test]
+fn several_that_were_late_undo_it_when_the_last_of_them_arrives() {
+    let (mut t, first) = timed_ten_out();
+    t.inject(&format!(
+        ". 1:1 ack 1 val 2 ecr {first} sack 1001:5001 sack 6001:10001"
+    ));
+    t.wait(ms(20));
+    t.inject(&format!(". 1:1 ack 5001 val 3 ecr {first} sack 6001:10001"));
+    assert_eq!(t.stream.tcb().stats().undos, 0);
+    t.inject(&format!(". 1:1 ack 10001 val 3 ecr {first}"));
+    assert_eq!(t.stream.tcb().stats().undos, 1);
+    assert_eq!(t.stream.tcb().ssthresh(), u64::MAX);
+}
