@@ -88,6 +88,7 @@ impl Interface for Host {
                 }
             },
         )?;
+        self.call(|world| world.note_written(fd, taken, sending.flags));
         match sent {
             Some(sent) => Ok(sent),
             None if taken > 0 => Ok(taken),

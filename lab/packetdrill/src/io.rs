@@ -129,7 +129,7 @@ impl World {
         taken: &mut usize,
         with_syn: usize,
     ) -> Attempt<usize> {
-        let result = self.try_send(fd, sending, taken);
+        let result = self.try_send(fd, sending, taken, with_syn);
         match result {
             Ok(true) => Attempt::Done(Ok(*taken)),
             Ok(false) => Attempt::Later,
@@ -139,7 +139,13 @@ impl World {
     }
 
     /// Whether all was taken.
-    fn try_send(&mut self, fd: RawFd, sending: &Sending<'_>, taken: &mut usize) -> Result<bool> {
+    fn try_send(
+        &mut self,
+        fd: RawFd,
+        sending: &Sending<'_>,
+        taken: &mut usize,
+        with_syn: usize,
+    ) -> Result<bool> {
         let now = self.now;
         let socket = self.socket(fd)?;
         let Some(connection) = socket.connection().copied() else {
@@ -155,7 +161,9 @@ impl World {
         let Some(data) = sending.data else {
             return Err(Errno(libc::EFAULT));
         };
-        self.note_answer(connection.flow);
+        if *taken < data.len() {
+            self.note_answer(connection.flow, with_syn > 0);
+        }
         while *taken < data.len() {
             let Some(room) = self.room(fd)? else {
                 self.socket(fd)?.no_space = true;
@@ -180,17 +188,17 @@ impl World {
         if sending.flags & libc::MSG_EOR != 0 {
             self.stack.end_record(connection.flow);
         }
-        let end = self.written(fd);
-        self.socket(fd)?.note_write(end, data.len(), sending.flags);
         Ok(true)
     }
 
-    /// Linux takes a connection for interactive whose application writes soon after something
-    /// came: from then on acknowledgements wait for its next answer.
-    fn note_answer(&mut self, flow: FlowId) {
+    /// Linux takes a connection for interactive whose application writes soon after payload came,
+    /// or waited to write while it was opened: from then on acknowledgements wait for its next
+    /// answer.
+    fn note_answer(&mut self, flow: FlowId, waited: bool) {
         let soon = self.stack.tcb(flow).is_some_and(|tcb| {
             let info = tcb.info();
-            self.now.since(info.seen.data_received) < info.timing.ato
+            let recent = self.now.since(info.seen.data_received) < info.timing.ato;
+            recent && (waited || info.stats.bytes_in > 0)
         });
         if soon {
             // It may have ended meanwhile.
@@ -224,6 +232,16 @@ impl World {
             buffer.took(room, &sending);
         }
         Ok((room > 0).then_some(room))
+    }
+}
+
+impl World {
+    /// A write took `len` bytes.
+    pub(crate) fn note_written(&mut self, fd: RawFd, len: usize, flags: i32) {
+        let end = self.written(fd);
+        if let Ok(socket) = self.socket(fd) {
+            socket.note_write(end, len, flags);
+        }
     }
 }
 

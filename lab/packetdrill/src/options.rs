@@ -81,6 +81,7 @@ impl Options {
         // Counted by `SendBuffer`, as Linux does.
         config.limits.send_buffer = 1 << 26;
         config.tcp.buffers.send_initial = 1 << 26;
+        config.max_segment = self.max_segment;
         if let Some(buffer) = self.recv_buffer {
             config.limits.recv_buffer = buffer as usize;
         }

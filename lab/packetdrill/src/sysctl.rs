@@ -33,6 +33,7 @@ pub(crate) struct FastOpen(u32);
 impl FastOpen {
     const CLIENT: u32 = 1;
     const SERVER: u32 = 2;
+    const SERVER_WITHOUT_COOKIE: u32 = 0x200;
     const EVERY_LISTENER: u32 = 0x400;
 
     fn has(self, bits: u32) -> bool {
@@ -41,6 +42,11 @@ impl FastOpen {
 
     pub(crate) fn client(self) -> bool {
         self.has(Self::CLIENT)
+    }
+
+    /// Of servers.
+    fn without_cookie(self) -> bool {
+        self.has(Self::SERVER_WITHOUT_COOKIE)
     }
 
     /// How many connections of a listener may be read before their handshake is complete, if it
@@ -121,6 +127,7 @@ impl Sysctl {
     pub(crate) fn apply(&self, config: &mut Config) {
         config.limits.recv_buffer = self.rmem[2] as usize;
         config.time_wait = Duration::from_secs(60);
+        config.fast_open_without_cookie = self.fast_open.without_cookie();
         config.fast_open_avoid = seconds("tcp_fastopen_blackhole_timeout_sec", 0);
         let tcp = &mut config.tcp;
         tcp.ecn = match number("tcp_ecn", 2) {

@@ -30,6 +30,11 @@ pub struct Config {
     pub time_wait: Duration,
     /// Answer ICMP echo requests. Leave it off where another host has the same address.
     pub icmp_echo: bool,
+    /// Largest segment to announce and to send, bytes of payload and TCP options; the path's MTU
+    /// decides if it is less. `None`: it decides alone.
+    pub max_segment: Option<u16>,
+    /// Listeners with Fast Open take the payload of SYNs without a cookie. Only where no source address can be forged (RFC 7413 §5.1).
+    pub fast_open_without_cookie: bool,
     /// Where SYNs with a Fast Open option seem to vanish, none is sent for so long, doubled each
     /// time up to six times (RFC 7413 §4.1.3.1); zero: they are sent again at once.
     pub fast_open_avoid: Duration,
@@ -133,6 +138,8 @@ impl Default for Config {
             announce: Vec::new(),
             time_wait: Duration::from_secs(60),
             icmp_echo: false,
+            max_segment: None,
+            fast_open_without_cookie: false,
             fast_open_avoid: Duration::from_secs(3600),
             syn_cookies: SynCookies::default(),
             reply_rate: 1000,

@@ -170,10 +170,14 @@ impl Stack {
         else {
             return Early::No;
         };
+        let full = listener.early >= limit;
+        if self.config.fast_open_without_cookie && arrival.segment.len > 0 && !full {
+            self.counters.inc(Counter::TcpExtTCPFastOpenPassive);
+            return Early::Take(None);
+        }
         let Some(option) = &options.fast_open else {
             return Early::No;
         };
-        let full = listener.early >= limit;
         self.cookies.rotate(now, &mut self.random);
         let fresh = cookie(&self.cookies.current, &arrival.tuple, option.experimental);
         if option.cookie.is_empty() {
@@ -189,9 +193,6 @@ impl Stack {
             return Early::Grant(fresh);
         }
         let newer = is_old.then_some(fresh);
-        if arrival.segment.len == 0 {
-            return newer.map_or(Early::No, Early::Grant);
-        }
         if full {
             // Those that spoof addresses fill this queue, not the others (RFC 7413 §5.1).
             self.counters.inc(Counter::TcpExtTCPFastOpenListenOverflow);

@@ -450,7 +450,8 @@ impl Stack {
         } else {
             V4_LEN
         };
-        self.config.mtu.max(1280) - (ip_len + HEADER_LEN) as u16
+        let path = self.config.mtu.max(1280) - (ip_len + HEADER_LEN) as u16;
+        path.min(self.config.max_segment.unwrap_or(u16::MAX).max(88))
     }
 }
 
