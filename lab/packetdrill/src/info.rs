@@ -93,7 +93,7 @@ fn state_and_options(fields: &mut Fields, info: &Info, tcb: &Tcb) {
     let agreed = &info.agreed;
     let (send, receive) = agreed.window_scales.unwrap_or_default();
     let syn_data = if agreed.passive {
-        tcb.is_fast_open()
+        tcb.is_fast_open() && info.stats.bytes_in > 0
     } else {
         tcb.fast_open_outcome()
             .is_some_and(|outcome| outcome.accepted > 0)
@@ -153,7 +153,7 @@ fn metrics(fields: &mut Fields, info: &Info) {
         .u32(ssthresh)
         .u32(info.windows.cwnd / mss)
         .u32(info.sizes.advmss)
-        .u32(3_u32)
+        .u32(info.segments(info.flight.reordering).max(3))
         .u32(0_u32)
         .u32(0_u32)
         .u32(info.stats.retransmits);

@@ -42,12 +42,17 @@ impl World {
 
     pub(crate) fn listen(&mut self, fd: RawFd, backlog: i32) -> Result<()> {
         self.configure(fd)?;
+        let now = self.now;
         let socket = self.socket(fd)?;
         match socket.role {
             Role::Fresh => {}
-            Role::Listener { .. } => return Ok(()),
+            Role::Listener { id, .. } => {
+                self.listeners.remove(&id);
+                self.stack.close_listener(now, id);
+            }
             Role::Deferred(_) | Role::Connection(_) => return Err(Errno(libc::EINVAL)),
         }
+        let socket = self.socket(fd)?;
         let local = socket.local.ok_or(Errno(libc::EADDRINUSE))?;
         let (mptcp, asked) = (socket.mptcp, socket.options.fast_open);
         let fast_open = self.sysctl.fast_open.queue(asked);
@@ -66,10 +71,22 @@ impl World {
         })?;
         self.socket(fd)?.role = Role::Listener {
             id,
+            backlog,
             queue: VecDeque::new(),
         };
         self.listeners.insert(id, fd);
         Ok(())
+    }
+
+    /// Options of a listener hold for the connections to come.
+    pub(crate) fn renew(&mut self, fd: RawFd) -> Result<()> {
+        match &self.socket(fd)?.role {
+            Role::Listener { backlog, queue, .. } if queue.is_empty() => {
+                let backlog = *backlog;
+                self.listen(fd, backlog)
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Settings of connections that come from this socket.
@@ -237,7 +254,7 @@ impl World {
         let abort = abort || socket.options.linger == Some(Duration::ZERO);
         match std::mem::replace(&mut socket.role, Role::Fresh) {
             Role::Fresh | Role::Deferred(_) => {}
-            Role::Listener { id, queue } => {
+            Role::Listener { id, queue, .. } => {
                 self.listeners.remove(&id);
                 self.stack.close_listener(now, id);
                 for flow in queue {

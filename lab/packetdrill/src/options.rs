@@ -210,6 +210,7 @@ impl World {
         if options.keepalive.is_some() {
             options.keepalive = Some(options.keep);
         }
+        self.renew(fd)?;
         self.apply_option(fd, name)
     }
 

@@ -90,7 +90,7 @@ impl SendBuffer {
     /// Something was acknowledged while a writer waits: the buffer grows with the window, if that
     /// is not full.
     pub(crate) fn grow(&mut self, sending: &Sending, most: usize) {
-        if !self.fixed && 4 * sending.in_flight < 3 * sending.cwnd {
+        if !self.fixed && sending.in_flight < sending.cwnd {
             let segment = (sending.mss + OVERHEAD / 2).next_power_of_two() + 256;
             let wanted = 2 * sending.cwnd.max(10) * segment;
             self.limit = self.limit.max(wanted.min(most));

@@ -67,6 +67,7 @@ pub(crate) enum Role {
     Deferred(SocketAddr),
     Listener {
         id: ListenerId,
+        backlog: i32,
         queue: VecDeque<FlowId>,
     },
     Connection(Connection),

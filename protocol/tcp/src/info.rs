@@ -113,6 +113,9 @@ pub struct Flight {
     pub in_flight: u64,
     /// Given by the owner and never sent.
     pub notsent: u64,
+    /// The farthest that the network ever reordered: from something that came late to the end of
+    /// what had overtaken it.
+    pub reordering: u64,
 }
 
 /// How fast data leaves and arrives, bytes per second.
@@ -242,6 +245,7 @@ impl Tcb {
             retrans: board.sent_again_bytes(),
             in_flight: self.in_flight(),
             notsent: self.unsent(),
+            reordering: self.recovery.rack.reordering,
         }
     }
 }

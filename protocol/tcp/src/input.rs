@@ -241,7 +241,8 @@ impl Tcb {
         let bytes: u32 = arrival.new.iter().map(|r| r.end - r.start).sum();
         if bytes > 0 && self.pending.orphan {
             // Nobody will read this: say so rather than let it vanish (RFC 2525 §2.17).
-            self.reset();
+            self.become_closed();
+            self.pending.refusal = refusal(segment);
             return Receipt {
                 change: Change::Aborted(Close::Local),
                 ..self.receipt()

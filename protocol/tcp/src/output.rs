@@ -263,7 +263,7 @@ impl Tcb {
         }
         let frame = self.new_frame(grant.gso_max);
         let allowed = wanted.min(frame).min(window).min(room);
-        if allowed < wanted.min(frame) && self.worth_waiting(allowed, frame) {
+        if allowed < wanted.min(frame) && self.worth_waiting(now, allowed, frame) {
             self.control.usage.blocked[0] |= room < window;
             return None;
         }
@@ -279,14 +279,18 @@ impl Tcb {
     /// Whether a larger super-frame can be had by waiting for the acknowledgements that most of
     /// the window has under way: each emit costs about the same, whatever its size. What is saved
     /// up leaves in one burst, which a slow link has to queue: no more than [`BURST_TIME`] of it.
-    fn worth_waiting(&self, allowed: u64, frame: u64) -> bool {
+    fn worth_waiting(&self, now: Instant, allowed: u64, frame: u64) -> bool {
         let mss = u64::from(self.mss());
         let limit = self.cwnd().min(u64::from(self.snd.wnd.size));
         let rtt = self.rtt.srtt().unwrap_or_default().as_nanos().max(1);
         let burst = BURST_TIME.as_nanos() * u128::from(limit) / rtt;
         let burst = u64::try_from(burst).unwrap_or(u64::MAX).max(2 * mss);
         let steady = self.recovery.is_quiet() && self.recovery.pipe() > 0;
-        steady && frame > mss && allowed < frame.min(limit / 4).min(burst)
+        // An acknowledgement is to be expected soon: not if all was sent just now.
+        let oldest = self.recovery.board.run_from(self.snd.una);
+        let half = self.rtt.srtt().unwrap_or_default() / 2;
+        let due = oldest.is_some_and(|run| now.since(run.sent_at) >= half);
+        steady && due && frame > mss && allowed < frame.min(limit / 4).min(burst)
     }
 
     pub(crate) fn send_new(

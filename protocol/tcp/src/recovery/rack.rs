@@ -23,6 +23,8 @@ pub(crate) struct Rack {
     /// Highest position delivered.
     fack: u64,
     reordering_seen: bool,
+    /// The farthest that something never sent again was overtaken, bytes.
+    pub(crate) reordering: u64,
     reo_wnd_mult: u8,
     reo_wnd_persist: u8,
     /// End of the round in which a DSACK widened the window.
@@ -41,6 +43,7 @@ impl Rack {
             self.fack = piece.end;
         } else if piece.end < self.fack && !piece.again {
             self.reordering_seen = true;
+            self.reordering = self.reordering.max(self.fack - piece.start);
         }
         let passed = now.since(piece.sent_at);
         if piece.again && (early || rtt.min().is_some_and(|min| passed < min)) {

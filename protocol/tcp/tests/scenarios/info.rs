@@ -59,6 +59,7 @@ fn what_is_outstanding_is_told_apart() {
         retrans: 1000,
         in_flight: 5000,
         notsent: 0,
+        reordering: 0,
     };
     assert_eq!(flight, expected);
     assert_eq!(info(&t).segments(flight.unacked), 8);
