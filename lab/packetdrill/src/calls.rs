@@ -69,6 +69,7 @@ impl Interface for Host {
 
     fn send(&self, fd: RawFd, sending: Sending<'_>) -> Result<usize> {
         let (mut taken, mut with_syn, mut opening) = (0, 0, None);
+        let mut waiting = false;
         let waits = may_wait(fd, sending.flags);
         let sent = self.attempt(
             waits,

@@ -21,6 +21,9 @@ const TICK: Duration = Duration::from_micros(1);
 /// then moves time itself.
 const SILENCE: Duration = Duration::from_millis(100);
 
+/// Real time for packetdrill's other thread to carry on after a call.
+const HANDOVER: Duration = Duration::from_millis(2);
+
 /// One stack under socket calls.
 pub struct Host {
     shared: Mutex<Shared>,
@@ -35,6 +38,8 @@ pub(crate) struct Shared {
     next_blocked: u64,
     /// Calls so far.
     calls: u64,
+    /// A call that had blocked returned since time last went by.
+    left: bool,
     /// When calls of other threads than the main one returned: what their next look at the clock
     /// is to show.
     returned: HashMap<ThreadId, Instant>,
@@ -101,6 +106,7 @@ impl Host {
                 blocked: BTreeMap::new(),
                 next_blocked: 0,
                 calls: 0,
+                left: false,
                 returned: HashMap::new(),
             }),
             changed: Condvar::new(),
@@ -153,6 +159,7 @@ impl Host {
         if thread::current().id() != self.main {
             let now = guard.world.now;
             guard.returned.insert(thread::current().id(), now);
+            guard.left = true;
         }
         drop(self.take_turns(guard));
         result
@@ -204,6 +211,12 @@ impl Host {
     /// Lets time go by.
     pub(crate) fn pass(&self, time: Duration) {
         let mut guard = self.lock();
+        if time > TICK && std::mem::take(&mut guard.left) {
+            // packetdrill's other thread still has to note what its call gave: let it run.
+            drop(guard);
+            thread::sleep(HANDOVER);
+            guard = self.lock();
+        }
         let to = guard.world.now + time;
         loop {
             let reached = guard.world.step(to);

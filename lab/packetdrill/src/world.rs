@@ -122,7 +122,13 @@ impl World {
             0
         };
         let mss = options.mss.unwrap_or(536).min(1460).saturating_sub(stamps);
-        let frame = self.sysctl.min_tso_segs * u32::from(mss);
+        // Before a round trip is known, as with Fast Open, as many as there may be.
+        let early = options
+            .fast_open
+            .as_ref()
+            .is_some_and(|o| !o.cookie.is_empty());
+        let segments = if early { 64 } else { self.sysctl.min_tso_segs };
+        let frame = segments * u32::from(mss);
         self.stack
             .reconfigure(|config| config.gso_max = frame.min(output::GSO_MAX));
     }
@@ -228,6 +234,7 @@ impl World {
                 connection.peer_fin |= reason == CloseReason::Finished;
             }
             socket.error = error_of(reason).or(socket.error);
+            socket.no_space = false;
         });
         let all = libc::EPOLLIN | libc::EPOLLOUT | libc::EPOLLERR | libc::EPOLLHUP;
         self.wake(flow, all | libc::EPOLLRDHUP);

@@ -11,7 +11,7 @@ use crate::recovery::rtt::Rtt;
 use crate::recv::Recv;
 use crate::segment::{Change, Close, Grant, Receipt, Segment};
 use crate::send::Send;
-use crate::stamps::Stamps;
+use crate::stamps::{Stamps, before};
 use crate::stats::Stats;
 use crate::tcb::{Agreed, Pending, Seen};
 use crate::timers::{Timer, Timers};
@@ -165,7 +165,8 @@ impl Tcb {
         // Nothing is sent before the first poll. The SYN may have had payload.
         let acked = self.snd.position(segment.ack);
         let acceptable = flags.has(Flags::ACK) && acked >= 1 && acked <= self.snd.nxt as i64;
-        if flags.has(Flags::ACK) && !acceptable {
+        let stray = flags.has(Flags::SYN) && self.echoes_another(now, segment);
+        if flags.has(Flags::ACK) && (!acceptable || stray) {
             self.pending.refusal = refusal(segment);
             return self.receipt();
         }
@@ -205,6 +206,18 @@ impl Tcb {
         receipt.peer_wnd = Some(self.snd.wnd.size);
         receipt.progress = true;
         receipt
+    }
+
+    /// The answer to a SYN echoes a timestamp that we did not send: it is of an earlier connection,
+    /// or a guess (RFC 7323 §3.2: the echo is of the SYN's).
+    fn echoes_another(&self, now: Instant, segment: &Segment) -> bool {
+        let echo = segment.options.timestamps().map(|stamps| stamps.ecr);
+        match (echo, self.seen.syn) {
+            (Some(echo), Some(sent)) if self.config.timestamps && echo != 0 => {
+                before(echo, self.stamps.val(sent)) || before(self.stamps.val(now), echo)
+            }
+            _ => false,
+        }
     }
 
     /// Our SYN was acknowledged and the peer's had come.

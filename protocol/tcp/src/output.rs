@@ -192,7 +192,11 @@ impl Tcb {
         let emit = if again {
             let end = self.snd.nxt;
             let mss_before = end - mss.min(end);
+            // Of what was sent last: a FIN that left alone is probed alone.
+            let sent = self.recovery.board.run_from(end - 1);
+            let sent = sent.map_or(0, |run| run.start);
             let start = mss_before.max(self.snd.run_start(end)).max(self.snd.una);
+            let start = start.max(sent);
             self.send_again(now, grant, start, end, Kind::Probe)
         } else {
             self.send_new(now, grant, start, end, Kind::Probe)

@@ -161,10 +161,7 @@ fn data_after_close_is_reset() {
     t.inject(". 1:1 ack 2");
     t.sent();
     t.inject("P. 1:101 ack 2");
-    assert_eq!(
-        (t.sent(), t.state()),
-        (vec!["R 2:2".into()], State::Closed)
-    );
+    assert_eq!((t.sent(), t.state()), (vec!["R 2:2".into()], State::Closed));
     assert_eq!(t.events().pop(), Some(Event::Aborted(Close::Local)));
 }
 
