@@ -83,9 +83,16 @@ impl Interface for Host {
                         Err(error) => return Attempt::Done(Err(error)),
                     }
                 }
+                // Who waits is woken only when it is worth it.
+                if waiting && world.socket(fd).is_ok_and(|socket| socket.no_space) {
+                    return Attempt::Later;
+                }
                 match world.send_bytes(fd, &sending, &mut taken, with_syn) {
                     Attempt::Done(done) => Attempt::Done(done.map(Some)),
-                    Attempt::Later => Attempt::Later,
+                    Attempt::Later => {
+                        waiting = true;
+                        Attempt::Later
+                    }
                 }
             },
         )?;

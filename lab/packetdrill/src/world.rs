@@ -8,7 +8,7 @@ use anabranch_stack::{CloseReason, Config, Event, FlowId, ListenerId, Stack};
 use anabranch_tcp::Instant;
 use anabranch_wire::Packet;
 use anabranch_wire::frame::Frame;
-use anabranch_wire::tcp::Options;
+use anabranch_wire::tcp::{Flags, Options};
 use bytes::Bytes;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::IpAddr;
@@ -123,10 +123,8 @@ impl World {
         };
         let mss = options.mss.unwrap_or(536).min(1460).saturating_sub(stamps);
         // Before a round trip is known, as with Fast Open, as many as there may be.
-        let early = options
-            .fast_open
-            .as_ref()
-            .is_some_and(|o| !o.cookie.is_empty());
+        let cookie = options.fast_open.as_ref();
+        let early = cookie.is_some_and(|o| !o.cookie.is_empty()) && !packet.flags.has(Flags::ACK);
         let segments = if early { 64 } else { self.sysctl.min_tso_segs };
         let frame = segments * u32::from(mss);
         self.stack
