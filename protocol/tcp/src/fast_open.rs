@@ -16,6 +16,8 @@ pub(crate) struct Opening {
     /// Payload of the SYN was taken: the application may answer it before the handshake is
     /// complete.
     early: bool,
+    /// The SYN goes again without payload or option.
+    plain: bool,
     outcome: Outcome,
 }
 
@@ -54,6 +56,7 @@ impl Tcb {
             option,
             mss,
             early: false,
+            plain: false,
             outcome: Outcome::default(),
         }));
     }
@@ -111,9 +114,18 @@ impl Tcb {
         let wanted = if answer {
             self.agreed.passive && !empty
         } else {
-            self.rtt.streak() == 0
+            self.rtt.streak() == 0 && !opening.plain
         };
         wanted.then(|| opening.option.clone())
+    }
+
+    /// A SYN with payload is too big for the path: it goes again at once as an ordinary one.
+    pub(crate) fn open_without_payload(&mut self) {
+        let sent = self.state == State::SynSent && self.snd.nxt > 1;
+        if let Some(opening) = self.fast_open.as_mut().filter(|o| sent && !o.plain) {
+            opening.plain = true;
+            self.pending.syn = true;
+        }
     }
 
     /// Payload for our SYN.

@@ -43,7 +43,10 @@ impl Tcb {
             return Change::None;
         }
         match error.kind {
-            IcmpKind::TooBig { mss } => self.path_takes(now, mss.max(LEAST_PATH_MSS)),
+            IcmpKind::TooBig { mss } => {
+                self.path_takes(now, mss.max(LEAST_PATH_MSS));
+                self.open_without_payload();
+            }
             IcmpKind::Unreachable { hard } => {
                 let opening = matches!(self.state, State::SynSent | State::SynReceived);
                 if hard && opening {

@@ -158,6 +158,10 @@ impl Tcb {
         }
         self.alive(now);
         if segment.flags.has(Flags::ACK) {
+            // It repeats the SYN, and the peer may wait for what answers its own answer
+            // (RFC 9293 §3.10.7.4, first).
+            self.acks.now = true;
+            self.rcv.duplicate(0, 1);
             return self.after_acceptance(now, 0, segment);
         }
         self.agree_on_ecn_again(segment);

@@ -1,7 +1,8 @@
 //! Payload on the SYN: Fast Open (RFC 7413), and what happens without it.
 
 use crate::harness::script::{Script, ms, plain};
-use anabranch_tcp::{Close, Config, Event, State};
+use anabranch_tcp::icmp::IcmpKind;
+use anabranch_tcp::{Close, Config, Event, IcmpError, State};
 
 const COOKIE: &str = "0102030405060708";
 
@@ -208,4 +209,22 @@ fn a_handshake_of_which_nothing_was_kept_is_completed_by_its_last_segment() {
         (tcb.srtt(), tcb.peer_wnd(), tcb.sack()),
         (None, 12_800, true)
     );
+}
+
+#[test]
+fn a_syn_too_big_for_the_path_goes_again_at_once_without_payload() {
+    let mut t = Script::connecting_fast(&plain(), COOKIE, 1000, 900);
+    t.sent();
+    let error = IcmpError {
+        seq: t.stream.tcb().iss(),
+        kind: IcmpKind::TooBig { mss: 600 },
+    };
+    for _ in 0..2 {
+        t.stream.on_icmp(t.now, error);
+        t.drain();
+    }
+    assert_eq!(t.sent(), ["S 0:0"], "once");
+    t.inject("S. 0:0 ack 1 mss 1000 sackok");
+    assert_eq!(t.sent(), [". 1:601 ack 1", "P. 601:901 ack 1"]);
+    assert!(!t.stream.tcb().fast_open_outcome().unwrap().timed_out);
 }

@@ -53,7 +53,7 @@ fn simultaneous_open() {
     t.inject("S. 0:0 ack 1 mss 1000");
     assert_eq!(t.state(), State::Established);
     t.write(10);
-    assert_eq!(t.sent(), ["P. 1:11 ack 1"]);
+    assert_eq!(t.sent(), [". 1:1 ack 1", "P. 1:11 ack 1"]);
 }
 
 #[test]
@@ -203,4 +203,33 @@ fn data_written_while_opening_goes_with_the_handshake() {
         (t.sent(), t.state()),
         (vec!["FP. 1:501 ack 1".into()], State::FinWait1)
     );
+}
+
+#[test]
+fn an_answer_that_echoes_no_timestamp_of_ours_is_of_another_connection() {
+    let config = Config {
+        timestamps: true,
+        ..plain()
+    };
+    // The first SYN carries 6000 (see the harness).
+    for (ecr, ours) in [
+        (5999, false),
+        (7001, false),
+        (6000, true),
+        (6500, true),
+        (0, true),
+    ] {
+        let mut t = Script::connecting(&config);
+        t.sent();
+        t.wait(ms(500));
+        t.inject(&format!("S. 0:0 ack 1 mss 1000 val 9 ecr {ecr}"));
+        let expected = if ours {
+            State::Established
+        } else {
+            State::SynSent
+        };
+        assert_eq!(t.state(), expected, "{ecr}");
+        let answer = if ours { ". 1:1 ack 1" } else { "R 1:1" };
+        assert_eq!(t.sent(), [answer], "{ecr}");
+    }
 }
