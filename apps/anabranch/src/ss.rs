@@ -23,6 +23,10 @@ pub struct SsArgs {
     #[arg(long)]
     pub json: bool,
 
+    /// Add a line with all figures of TCP to each connection and path, in the words of `ss -i`
+    #[arg(long, short, conflicts_with_all = ["json", "counters"])]
+    pub info: bool,
+
     /// Show what the server has counted instead of its connections
     #[arg(long)]
     pub counters: bool,
@@ -47,7 +51,7 @@ pub fn run(args: &SsArgs) -> Result<(), Failure> {
     let text = if args.json {
         as_json(&answers)
     } else {
-        as_columns(&answers)
+        as_columns(&answers, args.info)
     };
     match std::io::stdout().write_all(text.as_bytes()) {
         // Whoever reads us has seen enough (`anabranch ss | head`).
@@ -71,8 +75,11 @@ fn as_json(answers: &[Answer]) -> String {
     text
 }
 
-fn as_columns(answers: &[Answer]) -> String {
-    let mut table = Table::default();
+fn as_columns(answers: &[Answer], info: bool) -> String {
+    let mut table = Table {
+        info,
+        ..Table::default()
+    };
     for answer in answers {
         match answer {
             Answer::Connection(connection) => table.connection(connection),
@@ -101,7 +108,16 @@ const HEAD: [&str; COLUMNS] = [
 /// Rows of cells; the first four columns are aligned left, figures right.
 #[derive(Default)]
 struct Table {
-    rows: Vec<([String; COLUMNS], String)>,
+    rows: Vec<Row>,
+    /// Each row of a TCP connection has a line of its figures below.
+    info: bool,
+}
+
+/// A line of cells with remarks, and perhaps one below.
+struct Row {
+    cells: [String; COLUMNS],
+    remarks: String,
+    below: Option<String>,
 }
 
 impl Table {
@@ -123,8 +139,11 @@ impl Table {
             bytes(c.bytes_acked),
             bytes(c.bytes_received),
         ];
-        self.rows
-            .push((cells, alone.map(remarks).unwrap_or_default()));
+        self.rows.push(Row {
+            cells,
+            remarks: alone.map(remarks).unwrap_or_default(),
+            below: alone.and_then(|s| self.figures(s)),
+        });
         if alone.is_none() {
             c.subflows.iter().for_each(|s| self.subflow(s));
         }
@@ -143,14 +162,22 @@ impl Table {
             bytes(s.bytes_sent),
             bytes(s.bytes_received),
         ];
-        self.rows.push((cells, remarks(s)));
+        self.rows.push(Row {
+            cells,
+            remarks: remarks(s),
+            below: self.figures(s),
+        });
+    }
+
+    fn figures(&self, s: &Subflow) -> Option<String> {
+        self.info.then(|| format!("\t{}", s.tcp.line()))
     }
 
     fn print(&self) -> String {
         let head = HEAD.map(str::to_owned);
         let mut widths = HEAD.map(str::len);
-        for (cells, _) in &self.rows {
-            for (width, cell) in widths.iter_mut().zip(cells) {
+        for row in &self.rows {
+            for (width, cell) in widths.iter_mut().zip(&row.cells) {
                 *width = cell.len().max(*width);
             }
         }
@@ -158,8 +185,8 @@ impl Table {
         let rows = self
             .rows
             .iter()
-            .map(|(cells, remarks)| (cells, remarks.as_str()));
-        for (cells, remarks) in std::iter::once((&head, "remarks")).chain(rows) {
+            .map(|row| (&row.cells, row.remarks.as_str(), row.below.as_ref()));
+        for (cells, remarks, below) in std::iter::once((&head, "remarks", None)).chain(rows) {
             let mut line = String::new();
             for (i, (cell, width)) in cells.iter().zip(widths).enumerate() {
                 let _ = match i {
@@ -170,6 +197,10 @@ impl Table {
             line.push_str(remarks);
             text.push_str(line.trim_end());
             text.push('\n');
+            if let Some(below) = below {
+                text.push_str(below);
+                text.push('\n');
+            }
         }
         text
     }
@@ -236,6 +267,7 @@ mod tests {
             bytes_sent: 5 << 20,
             bytes_received: 100,
             retransmissions: 3 * u64::from(backup),
+            tcp: Box::default(),
         }
     }
 
@@ -256,7 +288,7 @@ mod tests {
     #[test]
     fn a_connection_is_a_line_and_each_of_its_paths_another() {
         let subflows = vec![subflow("10.0.0.1:80", false), subflow("10.0.1.1:80", true)];
-        let text = as_columns(&[connection("mptcp", subflows)]);
+        let text = as_columns(&[connection("mptcp", subflows)], false);
         let words: Vec<Vec<&str>> = text
             .lines()
             .map(|l| l.split_whitespace().collect())
@@ -296,7 +328,10 @@ mod tests {
 
     #[test]
     fn plain_tcp_is_one_line_with_its_own_figures() {
-        let text = as_columns(&[connection("tcp", vec![subflow("[2001:db8::1]:80", false)])]);
+        let text = as_columns(
+            &[connection("tcp", vec![subflow("[2001:db8::1]:80", false)])],
+            false,
+        );
         assert_eq!(text.lines().count(), 2);
         let line = text.lines().nth(1).unwrap();
         assert!(
@@ -306,14 +341,26 @@ mod tests {
     }
 
     #[test]
+    fn figures_stand_below_what_they_are_of() {
+        let subflows = vec![subflow("10.0.0.1:80", false), subflow("10.0.1.1:80", true)];
+        let text = as_columns(&[connection("mptcp", subflows)], true);
+        let below: Vec<_> = text.lines().map(|l| l.starts_with('\t')).collect();
+        assert_eq!(below, [false, false, false, true, false, true]);
+        assert!(text.contains(" rto:0 "), "{text}");
+    }
+
+    #[test]
     fn columns_stand_below_each_other() {
-        let text = as_columns(&[
-            connection("tcp", vec![subflow("10.0.0.1:80", false)]),
-            connection(
-                "mptcp",
-                vec![subflow("[2001:db8:1111:2222::1]:65535", true)],
-            ),
-        ]);
+        let text = as_columns(
+            &[
+                connection("tcp", vec![subflow("10.0.0.1:80", false)]),
+                connection(
+                    "mptcp",
+                    vec![subflow("[2001:db8:1111:2222::1]:65535", true)],
+                ),
+            ],
+            false,
+        );
         let at: Vec<_> = text
             .lines()
             .map(|l| l.find("192.0.2.1").or(l.find("peer")))

@@ -71,6 +71,7 @@ fn connection(protocol: &str) -> Connection {
             bytes_sent: 7,
             bytes_received: 8,
             retransmissions: 9,
+            tcp: Box::default(),
         }],
     }
 }

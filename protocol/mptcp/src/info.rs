@@ -25,6 +25,10 @@ pub struct Info {
     pub unacked: u64,
     /// Bytes received in order and not read.
     pub unread: u64,
+    /// Bytes the send buffer holds at most now.
+    pub send_buffer: usize,
+    /// Bytes the receive buffer holds at most now.
+    pub recv_buffer: u32,
     /// Bytes that wait for earlier ones.
     pub out_of_order: u64,
     /// Bytes that may be received now, counted from the DATA_ACK.

@@ -229,6 +229,11 @@ impl Reassembly {
         self.window.size.fix(size);
     }
 
+    /// Bytes the buffer holds at most now.
+    pub(crate) fn size(&self) -> u32 {
+        self.window.size.get()
+    }
+
     /// Bytes that may be received beyond the DATA_ACK.
     pub(crate) fn room(&self) -> u32 {
         u32::try_from(self.window.edge - self.next).unwrap_or(u32::MAX)

@@ -202,6 +202,8 @@ impl Plain {
             bytes_received: subflow.tcp.stats.bytes_in,
             send_queue: self.stream.unacked() as usize,
             recv_queue: self.stream.readable() as usize,
+            send_buffer: self.stream.send_buffer(),
+            recv_buffer: self.stream.recv_buffer() as usize,
             subflows: vec![subflow],
             gone: Vec::new(),
         }

@@ -30,6 +30,10 @@ pub struct FlowInfo {
     pub send_queue: usize,
     /// Bytes waiting for the application.
     pub recv_queue: usize,
+    /// Bytes the send buffer holds at most now.
+    pub send_buffer: usize,
+    /// Bytes the receive buffer holds at most now.
+    pub recv_buffer: usize,
     /// The TCP connections it consists of; exactly one for plain TCP.
     pub subflows: Vec<SubflowInfo>,
     /// Subflows that ended before the connection, as they were last: the latest eight.

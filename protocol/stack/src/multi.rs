@@ -88,6 +88,8 @@ impl Multi {
             bytes_received: info.counters.bytes_in,
             send_queue: info.unacked as usize,
             recv_queue: info.unread as usize,
+            send_buffer: info.send_buffer,
+            recv_buffer: info.recv_buffer as usize,
             subflows: info.subflows.iter().map(SubflowInfo::from).collect(),
             gone: self.gone.iter().cloned().collect(),
         }

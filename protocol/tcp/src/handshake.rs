@@ -4,6 +4,7 @@ use crate::acks::AckPolicy;
 use crate::congestion::Init;
 use crate::control::Control;
 use crate::input::refusal;
+use crate::limited::Limited;
 use crate::mtu::PathMtu;
 use crate::rcv_rtt::RcvRtt;
 use crate::recovery::Recovery;
@@ -72,6 +73,7 @@ impl Tcb {
                 data: now,
                 syn: None,
             },
+            limited: Limited::new(now),
             stats: Stats::default(),
         };
         if config.window_scaling {

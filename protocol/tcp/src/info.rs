@@ -4,6 +4,8 @@
 //! own interface has. A connection is asked without being told the time, so what goes on since some
 //! moment is given as that moment.
 
+pub use crate::limited::{Limit, Limited};
+
 use crate::recovery::Phase;
 use crate::{Instant, State, Stats, Tcb};
 use std::time::Duration;
@@ -31,6 +33,8 @@ pub struct Info {
     pub rates: Rates,
     /// When things last happened.
     pub seen: Seen,
+    /// What sending waited for, and how long.
+    pub limited: Limited,
     /// Counters.
     pub stats: Stats,
 }
@@ -86,6 +90,8 @@ pub struct Timing {
     pub rttvar: Option<Duration>,
     /// Least round-trip time of the last minutes.
     pub min_rtt: Option<Duration>,
+    /// Round-trip time as the receiver of data knows it; `None` before there was any.
+    pub rcv_rtt: Option<Duration>,
     /// Retransmission timeout, backoff included.
     pub rto: Duration,
     /// Longest delay of an acknowledgement.
@@ -188,6 +194,7 @@ impl Tcb {
                 data_received: self.seen.data,
                 ack_received: self.seen.received,
             },
+            limited: self.limited,
             stats: self.stats,
         }
     }
@@ -228,6 +235,7 @@ impl Tcb {
             srtt: self.srtt(),
             rttvar: self.rttvar(),
             min_rtt: self.min_rtt(),
+            rcv_rtt: self.rcv_rtt(),
             rto: self.rto(),
             ato: self.config.delayed_ack,
             backoff: self.rtt.backoff().max(u32::from(pending.window_backoff)),

@@ -30,6 +30,7 @@ pub mod icmp;
 pub mod info;
 mod input;
 pub mod isn;
+mod limited;
 mod mtu;
 pub mod options;
 mod output;

@@ -35,6 +35,7 @@ impl Tcb {
             None => {
                 self.arm_persist_timer(now);
                 self.arm_user_timeout(now);
+                self.account(now);
                 self.limit_fin_wait_2(now);
             }
         }

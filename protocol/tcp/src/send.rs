@@ -23,6 +23,8 @@ pub(crate) struct Send {
     pub(crate) pushed: u64,
     /// The owner said that more follows.
     pub(crate) more: bool,
+    /// The owner has more, but no room for it.
+    pub(crate) starved: bool,
     pub(crate) wnd: Window,
     /// Positions that no segment spans, beyond `una`.
     boundaries: VecDeque<u64>,
@@ -82,6 +84,7 @@ impl Send {
             small: 0,
             pushed: 0,
             more: false,
+            starved: false,
             wnd: Window::default(),
             boundaries: VecDeque::new(),
         }

@@ -265,6 +265,7 @@ impl Stream {
 
     /// The next segment to send with its payload, or `None`.
     pub fn poll_transmit(&mut self, now: Instant) -> Option<(Emit, Payload)> {
+        self.tcb.set_starved(self.wants_room);
         let emit = self.tcb.poll(now, self.grant())?;
         let payload = if emit.rel.is_empty() {
             Payload::new()

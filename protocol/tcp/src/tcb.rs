@@ -4,6 +4,7 @@ use crate::acks::AckPolicy;
 use crate::config::Config;
 use crate::congestion::Init;
 use crate::control::Control;
+use crate::limited::Limited;
 use crate::mtu::PathMtu;
 use crate::rcv_rtt::RcvRtt;
 use crate::recovery::rtt::Rtt;
@@ -77,6 +78,7 @@ pub struct Tcb {
     pub(crate) timers: Timers,
     pub(crate) pending: Pending,
     pub(crate) seen: Seen,
+    pub(crate) limited: Limited,
     pub(crate) stats: Stats,
 }
 

@@ -6,7 +6,7 @@ use crate::stream::Stream;
 use crate::{driver, error, icmp};
 use anabranch_drivers::{Driver, IcmpErrors};
 use anabranch_stack::{
-    Config, ConnectConfig, Counters, FlowInfo, ListenConfig, SocketOption, Stack,
+    Config, ConnectConfig, Counters, FlowInfo, Instant, ListenConfig, SocketOption, Stack,
 };
 use bytes::Bytes;
 use std::future::{Future, poll_fn};
@@ -149,6 +149,11 @@ impl Host {
     /// Every connection as it is now, half-open and closing ones included.
     pub fn connections(&self) -> Vec<FlowInfo> {
         self.shared.lock().stack.connections().collect()
+    }
+
+    /// The time that [`FlowInfo`] counts in.
+    pub fn now(&self) -> Instant {
+        self.shared.lock().now()
     }
 
     /// What the stack has counted since the start.

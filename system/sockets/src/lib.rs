@@ -33,6 +33,6 @@ pub use watch::watch;
 /// What the sockets take and give of the stack's own types.
 pub use anabranch_stack::{
     Algorithm, Announcement, Config as StackConfig, ConnectConfig, Counter, Counters, FlowInfo,
-    Keepalive, Limits, ListenConfig, LocalAddrs, Protocol, SocketOption, State, SubflowInfo,
-    SynCookies, TcpConfig,
+    Instant, Keepalive, Limits, ListenConfig, LocalAddrs, Protocol, SocketOption, State,
+    SubflowInfo, SynCookies, TcpConfig,
 };

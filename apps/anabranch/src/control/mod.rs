@@ -3,7 +3,10 @@
 //! The protocol is described for other programs in `docs/control.md`.
 
 pub mod client;
+mod figures;
 pub mod server;
+
+pub use figures::Figures;
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -83,4 +86,7 @@ pub struct Subflow {
     pub bytes_received: u64,
     /// Segments sent again.
     pub retransmissions: u64,
+    /// Everything else that TCP knows.
+    #[serde(default)]
+    pub tcp: Box<Figures>,
 }

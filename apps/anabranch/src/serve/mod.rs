@@ -3,6 +3,7 @@
 pub mod args;
 mod attach;
 pub mod backend;
+mod figures;
 pub mod relay;
 mod server;
 mod signals;

@@ -1,12 +1,12 @@
 //! What a server tells about itself over its control socket.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
-use anabranch_sockets::{FlowInfo, Host, Protocol, SubflowInfo};
+use anabranch_sockets::{FlowInfo, Host, Instant, Protocol, SubflowInfo};
 
 use crate::control::server::Source;
 use crate::control::{Connection, Subflow};
+use crate::serve::figures::{figures, micros};
 
 /// A host to be looked at.
 #[derive(Debug)]
@@ -24,7 +24,9 @@ impl Source for Snapshot {
     fn connections(&self) -> Vec<Connection> {
         let mut flows = self.host.connections();
         flows.sort_by_key(|flow| flow.opened);
-        flows.into_iter().map(connection).collect()
+        let now = self.host.now();
+        let shown = |flow| connection(flow, now);
+        flows.into_iter().map(shown).collect()
     }
 
     fn counters(&self) -> BTreeMap<String, u64> {
@@ -38,7 +40,7 @@ impl Source for Snapshot {
     }
 }
 
-fn connection(flow: FlowInfo) -> Connection {
+fn connection(flow: FlowInfo, now: Instant) -> Connection {
     let protocol = match flow.protocol {
         Protocol::Tcp => "tcp",
         Protocol::Mptcp(mptcp) if mptcp.fallback => "fallback",
@@ -53,13 +55,12 @@ fn connection(flow: FlowInfo) -> Connection {
         send_queue: flow.send_queue as u64,
         bytes_received: flow.bytes_received,
         bytes_acked: flow.bytes_sent,
-        subflows: flow.subflows.iter().map(subflow).collect(),
+        subflows: flow.subflows.iter().map(|s| subflow(s, now)).collect(),
     }
 }
 
-fn subflow(subflow: &SubflowInfo) -> Subflow {
+fn subflow(subflow: &SubflowInfo, now: Instant) -> Subflow {
     let tcp = &subflow.tcp;
-    let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
     Subflow {
         state: tcp.state.to_string(),
         local: subflow.local,
@@ -71,5 +72,6 @@ fn subflow(subflow: &SubflowInfo) -> Subflow {
         bytes_sent: tcp.stats.bytes_out,
         bytes_received: tcp.stats.bytes_in,
         retransmissions: tcp.stats.retransmits,
+        tcp: Box::new(figures(subflow, now)),
     }
 }

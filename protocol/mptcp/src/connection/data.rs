@@ -194,6 +194,9 @@ impl Connection {
         let windows = (self.paths.send_windows(), sacked);
         let lowat = self.config.tcp.socket.not_sent_lowat;
         self.tx.set_bounds(windows, lowat);
+        let starved = self.tx.wants_room;
+        let active = self.paths.list.iter_mut().filter(|s| s.is_active());
+        active.for_each(|s| s.tcb.set_starved(starved));
         if self.tx.wants_room && self.tx.is_writable() && !self.closing.is_closed() {
             self.tx.wants_room = false;
             self.events.writable();

@@ -378,6 +378,8 @@ impl Connection {
             remote_token: self.handshake.remote.map(|r| r.derived.token),
             unacked: self.tx.end() - self.tx.una(),
             unread: self.rx.readable(),
+            send_buffer: self.tx.limit(),
+            recv_buffer: self.rx.size(),
             out_of_order: self.rx.out_of_order(),
             window: u64::from(self.rx.room()),
             peer_window: self.tx.window(),

@@ -1,8 +1,9 @@
 //! What can be seen of a connection.
 
 use crate::harness::script::{Script, ms, plain};
-use anabranch_tcp::info::{Flight, Recovery};
-use anabranch_tcp::{Config, Info, State};
+use anabranch_tcp::budget::Budget;
+use anabranch_tcp::info::{Flight, Limit, Recovery};
+use anabranch_tcp::{Config, Info, State, StreamConfig};
 
 #[test]
 fn a_connection_that_carried_data_both_ways_tells_what_it_did() {
@@ -117,4 +118,35 @@ fn moments_are_those_of_the_last_segments() {
     let seen = t.stream.info().seen;
     assert_eq!((seen.data_sent, seen.ack_received), (sent, t.now));
     assert_eq!(seen.data_received, opened, "none: when it was established");
+}
+
+#[test]
+fn what_sending_waited_for_is_told_apart() {
+    let mut t = Script::open_with(&StreamConfig {
+        tcp: plain(),
+        send_buffer: 2000,
+        gso_max: 0,
+        budget: Budget::unlimited(),
+    });
+    t.wait(ms(1000));
+    // The network: 30 ms until the acknowledgement.
+    t.write(1000);
+    t.wait(ms(30));
+    t.inject(". 1:1 ack 1001 win 1000");
+    t.wait(ms(1000));
+    // The peer's window: half of it leaves, 40 ms.
+    t.write(2000);
+    t.wait(ms(40));
+    t.inject(". 1:1 ack 2001 win 60000");
+    t.inject(". 1:1 ack 3001");
+    // The send buffer: 50 ms.
+    assert_eq!(t.stream.send(vec![0; 5000].into()), 2000);
+    t.drain();
+    t.wait(ms(50));
+    let limited = t.stream.info().limited;
+    assert_eq!(limited.now, Limit::SendBuffer);
+    let limited = limited.at(t.now);
+    assert_eq!(limited.busy, ms(30 + 40 + 50));
+    assert_eq!(limited.peer_window, ms(40));
+    assert_eq!(limited.send_buffer, ms(50));
 }
