@@ -250,3 +250,31 @@ fn acks_that_only_signal_are_no_duplicates() {
     assert!(t.sent().is_empty());
     assert_eq!(t.stream.tcb().stats().recoveries, 0);
 }
+
+#[test]
+fn a_round_with_a_duplicate_widens_the_patience_by_a_quarter_of_the_round_trip() {
+    let mut t = Script::open(&plain());
+    // Of two segments only the second arrives: how long until the first goes again.
+    let patience = |t: &mut Script| {
+        let first = t.stream.tcb().snd_nxt() + 1;
+        t.sent();
+        t.write(2000);
+        assert_eq!(t.sent().len(), 2);
+        t.wait(ms(100));
+        let (second, end) = (first + 1000, first + 2000);
+        t.inject(&format!(". 1:1 ack {first} sack {second}:{end}"));
+        let waited = t.wait_for_segment();
+        t.inject(&format!(". 1:1 ack {end}"));
+        waited
+    };
+    assert_eq!(patience(&mut t), ms(25));
+    t.inject(". 1:1 ack 2001 sack 1:1001");
+    assert_eq!(patience(&mut t), ms(50));
+    t.inject(". 1:1 ack 4001 sack 2001:3001");
+    assert_eq!(patience(&mut t), ms(75));
+    // Sixteen recoveries without one, and it is as it was.
+    for _ in 0..16 {
+        patience(&mut t);
+    }
+    assert_eq!(patience(&mut t), ms(25));
+}

@@ -228,3 +228,21 @@ fn the_probe_of_a_super_frame_is_its_last_segment() {
     t.wait_for_segment();
     assert_eq!(t.sent(), ["P. 7501:8501 ack 1"]);
 }
+
+#[test]
+fn what_was_sent_just_before_a_timeout_is_not_taken_for_lost() {
+    let mut t = Script::open(&no_probe());
+    t.write(1000);
+    t.wait(ms(100));
+    t.inject(". 1:1 ack 1001");
+    t.write(1000);
+    t.wait(ms(250));
+    t.write(1000);
+    t.sent();
+    t.wait(ms(50));
+    assert_eq!(t.sent(), [". 1001:2001 ack 1"]);
+    assert_eq!(t.stream.tcb().in_flight(), 2000);
+    t.wait(ms(50));
+    t.inject(". 1:1 ack 2001");
+    assert!(t.sent().is_empty());
+}
