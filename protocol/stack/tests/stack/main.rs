@@ -1,6 +1,7 @@
 //! Two hosts, packet by packet, in virtual time; each file is one topic.
 
 mod determinism;
+mod ecn;
 mod fast_open;
 mod hostile;
 mod idle;
