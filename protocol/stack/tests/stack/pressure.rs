@@ -2,7 +2,7 @@
 
 use crate::pair::*;
 use anabranch_stack::{Config, Limits};
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 const MEMORY: usize = 16 << 20;
@@ -12,8 +12,8 @@ const EACH: usize = 60_000;
 fn watch_edges(pair: &mut Pair) -> std::rc::Rc<std::cell::Cell<u64>> {
     let moved_back = std::rc::Rc::new(std::cell::Cell::new(0));
     let count = moved_back.clone();
-    let mut scales = HashMap::new();
-    let mut edges = HashMap::new();
+    let mut scales = BTreeMap::new();
+    let mut edges = BTreeMap::new();
     pair.filter = Some(Box::new(move |side, transmit| {
         for packet in transmit.packets().filter(|_| side == B) {
             let bytes = packet.to_bytes();
