@@ -96,7 +96,9 @@ impl Connection {
 
     fn go_on_plain(&mut self, now: Instant, reason: FallbackReason) {
         let subflow = &self.paths.list[0];
-        let rel = subflow.rx.first_waiting().unwrap_or(subflow.tcb.rcv_nxt());
+        // What fills a hole before the first byte that waits may come without a mapping too.
+        let next = subflow.tcb.rcv_nxt();
+        let rel = subflow.rx.first_waiting().map_or(next, |w| w.min(next));
         let rx = RxMapping {
             rel,
             position: rel,

@@ -132,6 +132,22 @@ fn the_second_half_of_a_first_segment_that_was_cut_is_no_reason() {
 }
 
 #[test]
+fn a_hole_from_before_the_options_went_is_filled_without_them() {
+    let mut s = Script::new();
+    let data = pattern(150_000, 1);
+    let mapping = s.mapping(0, 0, 1000);
+    let dss = s.dss(0, Some(mapping));
+    s.data(0, 0, &data[..1000], vec![dss]);
+    s.out();
+    for at in (2000..data.len()).step_by(1000) {
+        s.data(0, at as u64, &data[at..at + 1000], vec![]);
+    }
+    assert_eq!(s.conn.fallback(), Some(FallbackReason::NoMapping));
+    s.data(0, 1000, &data[1000..2000], vec![]);
+    assert!(s.read() == data);
+}
+
+#[test]
 fn everything_removed_after_the_handshake_one_side_speaks() {
     for side in [Side::Client, Side::Server] {
         let mut world = World::connected(1);
