@@ -14,6 +14,8 @@ pub(super) struct HyStart {
     round_end: u64,
     last_min: Duration,
     current_min: Duration,
+    /// The least of the last few samples, and how many these are.
+    block_min: Duration,
     samples: u32,
     /// In conservative slow start: the round-trip time that led to it.
     css_baseline: Option<Duration>,
@@ -26,6 +28,7 @@ impl Default for HyStart {
             round_end: 0,
             last_min: Duration::MAX,
             current_min: Duration::MAX,
+            block_min: Duration::MAX,
             samples: 0,
             css_baseline: None,
             css_rounds: 0,
@@ -46,10 +49,12 @@ impl HyStart {
         }
         if let Some(rtt) = ack.rtt {
             self.current_min = self.current_min.min(rtt);
+            self.block_min = self.block_min.min(rtt);
             self.samples += 1;
         }
-        if self.samples >= N_RTT_SAMPLE {
-            self.judge();
+        if self.samples == N_RTT_SAMPLE {
+            self.judge(self.block_min);
+            self.next_block();
         }
         match self.css_baseline {
             None => (counted, false),
@@ -61,18 +66,26 @@ impl HyStart {
         self.round_end = snd_nxt;
         self.last_min = self.current_min;
         self.current_min = Duration::MAX;
-        self.samples = 0;
+        self.next_block();
         self.css_rounds += u32::from(self.css_baseline.is_some());
     }
 
-    fn judge(&mut self) {
+    fn next_block(&mut self) {
+        self.block_min = Duration::MAX;
+        self.samples = 0;
+    }
+
+    /// `least` of a few samples in a row. RFC 9406 takes the least of the whole round; but a window
+    /// that doubles fills a queue of one bandwidth-delay product within a round that began with the
+    /// queue empty, and the next one ends in losses.
+    fn judge(&mut self, least: Duration) {
         match self.css_baseline {
-            Some(baseline) if self.current_min < baseline => self.css_baseline = None,
+            Some(baseline) if least < baseline => self.css_baseline = None,
             Some(_) => {}
             None if self.last_min != Duration::MAX => {
                 let threshold = (self.last_min / 8).clamp(MIN_RTT_THRESH, MAX_RTT_THRESH);
-                if self.current_min >= self.last_min + threshold {
-                    self.css_baseline = Some(self.current_min);
+                if least >= self.last_min + threshold {
+                    self.css_baseline = Some(least);
                     self.css_rounds = 0;
                 }
             }
@@ -131,6 +144,26 @@ mod tests {
             assert_eq!(round(&mut hystart, number, 60), (250, false));
         }
         assert_eq!(round(&mut hystart, 6, 60), (250, true));
+    }
+
+    #[test]
+    fn a_rise_within_a_round_slows_growth_at_once() {
+        let mut hystart = HyStart::default();
+        round(&mut hystart, 0, 50);
+        // Eight samples as before, then eight that a filling queue delays.
+        let (snd_una, snd_nxt) = (10, 20);
+        let mut grown = Vec::new();
+        for rtt in [[50; 8], [60; 8]].concat() {
+            let rtt = Some(Duration::from_millis(rtt));
+            let ack = Ack {
+                rtt,
+                snd_una,
+                snd_nxt,
+                ..ack(0, 1000)
+            };
+            grown.push(hystart.on_ack(&ack, u64::MAX).0);
+        }
+        assert_eq!(grown, [vec![1000; 15], vec![250]].concat());
     }
 
     #[test]
