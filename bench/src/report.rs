@@ -1,5 +1,8 @@
 //! The figures as a table.
 
+use std::io;
+use std::path::Path;
+
 use crate::scene::{Direction, Pinning, Sample, servers};
 
 /// Prints medians and ratios as Markdown.
@@ -60,6 +63,26 @@ pub(crate) fn print(
             );
         }
     }
+}
+
+/// Prints a scene's table; with a file also writes it there, between the lines `<!-- NAME -->` and
+/// `<!-- end of NAME -->`.
+pub(crate) fn publish(table: &str, name: &str, file: Option<&Path>) -> io::Result<()> {
+    println!("{table}");
+    let Some(file) = file else { return Ok(()) };
+    let old = std::fs::read_to_string(file)?;
+    let (start, end) = (
+        format!("<!-- {name} -->\n"),
+        format!("<!-- end of {name} -->"),
+    );
+    let parts = old
+        .split_once(&start)
+        .and_then(|(before, rest)| Some((before, rest.split_once(&end)?.1)));
+    let Some((before, after)) = parts else {
+        let missing = format!("{} has no lines {start}{end}", file.display());
+        return Err(io::Error::other(missing.replace('\n', " and ")));
+    };
+    std::fs::write(file, format!("{before}{start}\n{table}\n{end}{after}"))
 }
 
 /// Figures as cells of a row, with so many decimals.

@@ -66,6 +66,16 @@ impl Congestion {
     }
 }
 
+impl fmt::Display for Congestion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Congestion::Cubic => "CUBIC",
+            Congestion::Reno => "Reno",
+            Congestion::Bbr => "BBR",
+        })
+    }
+}
+
 /// What a sender did that it might rather not have.
 #[derive(Clone, Copy, Default, Debug, Serialize)]
 pub(crate) struct Sent {

@@ -2,7 +2,7 @@
 
 use crate::relayed::ends::{Congestion, Kind, Receiver, Sender};
 use crate::relayed::path::Path;
-use crate::report::median;
+use crate::report::{self, median};
 use anabranch_interop::require;
 use anabranch_sim::LinkConfig;
 use clap::Args;
@@ -38,6 +38,9 @@ pub(crate) struct Options {
     /// Congestion control of both senders.
     #[arg(long, value_enum, default_value_t = Congestion::Cubic)]
     congestion: Congestion,
+    /// Write the table into this file, where it says so.
+    #[arg(long, value_name = "FILE")]
+    write: Option<PathBuf>,
     /// Write the figures to this file as JSON.
     #[arg(long)]
     json: Option<PathBuf>,
@@ -99,7 +102,9 @@ pub(crate) fn run(options: &Options) -> io::Result<()> {
             }
         }
     }
-    print(&samples, rounds, options.congestion);
+    let table = table(&samples, rounds, options.congestion);
+    let name = format!("fairness {}", options.congestion);
+    report::publish(&table, &name, options.write.as_deref())?;
     if let Some(path) = &options.json {
         std::fs::write(path, serde_json::to_vec_pretty(&samples)?)?;
     }
@@ -150,17 +155,20 @@ fn measure(
     })
 }
 
-fn print(samples: &[Sample], rounds: u64, congestion: Congestion) {
-    println!("| Mbit/s | RTT, ms | senders | share of the first | Jain's index | sum, Mbit/s |");
-    println!("|---|---|---|---|---|---|");
+fn table(samples: &[Sample], rounds: u64, congestion: Congestion) -> String {
+    let mut table = format!(
+        "{congestion} at both senders, median of {rounds} runs.\n\n\
+         | Mbit/s | RTT, ms | senders | share of the first | Jain's index | sum, Mbit/s |\n\
+         |---|---|---|---|---|---|\n"
+    );
     for (mbit, rtt_ms) in LINKS {
         for pair in PAIRS {
             let of = |value: fn(&Sample) -> f64| {
                 let same = |it: &&Sample| it.pair == pair && (it.mbit, it.rtt_ms) == (mbit, rtt_ms);
                 median(samples.iter().filter(same).map(value).collect())
             };
-            println!(
-                "| {mbit} | {rtt_ms} | {} and {} | {:.0} % | {:.3} | {:.2} |",
+            table += &format!(
+                "| {mbit} | {rtt_ms} | {} and {} | {:.0} % | {:.3} | {:.2} |\n",
                 pair[0],
                 pair[1],
                 100.0 * of(Sample::share),
@@ -169,5 +177,5 @@ fn print(samples: &[Sample], rounds: u64, congestion: Congestion) {
             );
         }
     }
-    println!("\n{congestion:?} at both senders; median of {rounds} runs.");
+    table
 }

@@ -2,7 +2,7 @@
 
 use crate::relayed::ends::{self, Congestion, Kind, Receiver, Sender};
 use crate::relayed::path::Path;
-use crate::report::median;
+use crate::report::{self, median};
 use anabranch_interop::require;
 use anabranch_sim::{Faults, LinkConfig, Loss};
 use clap::Args;
@@ -36,6 +36,9 @@ pub(crate) struct Options {
     /// Write the packets of the last run of each sender to FILE.anabranch and FILE.kernel.
     #[arg(long, value_name = "FILE")]
     capture: Option<PathBuf>,
+    /// Write the table into this file, where it says so.
+    #[arg(long, value_name = "FILE")]
+    write: Option<PathBuf>,
     /// Write the figures to this file as JSON.
     #[arg(long)]
     json: Option<PathBuf>,
@@ -170,7 +173,9 @@ pub(crate) fn run(options: &Options) -> io::Result<()> {
             eprintln!("{line}");
         }
     }
-    print(&cells, &samples, rounds, options.congestion);
+    let table = table(&cells, &samples, rounds, options.congestion);
+    let name = format!("sender {}", options.congestion);
+    report::publish(&table, &name, options.write.as_deref())?;
     if let Some(path) = &options.json {
         std::fs::write(path, serde_json::to_vec_pretty(&samples)?)?;
     }
@@ -214,11 +219,13 @@ fn measure(
     })
 }
 
-fn print(cells: &[Cell], samples: &[Sample], rounds: u64, congestion: Congestion) {
-    println!(
-        "| Mbit/s | RTT, ms | trouble | anabranch | Linux | × Linux | sent again | timeouts | received twice |"
+fn table(cells: &[Cell], samples: &[Sample], rounds: u64, congestion: Congestion) -> String {
+    let mut table = format!(
+        "{congestion} at both senders, median of {rounds} runs; payload in Mbit/s. Pairs are \
+         anabranch / Linux.\n\n\
+         | Mbit/s | RTT, ms | trouble | anabranch | Linux | × Linux | sent again | timeouts | received twice |\n\
+         |---|---|---|---|---|---|---|---|---|\n"
     );
-    println!("|---|---|---|---|---|---|---|---|---|");
     for cell in cells {
         let name = cell.to_string();
         let of = |kind, value: fn(&Sample) -> f64| {
@@ -226,34 +233,30 @@ fn print(cells: &[Cell], samples: &[Sample], rounds: u64, congestion: Congestion
             median(samples.iter().filter(same).map(value).collect())
         };
         let both = |value| [of(Kind::Anabranch, value), of(Kind::Kernel, value)];
-        let speed = both(|it| it.mbits);
-        let again = both(|it| it.retransmits as f64);
-        let timeouts = both(|it| it.timeouts as f64);
-        let twice = both(|it| it.duplicates as f64);
-        println!(
-            "| {} | {} | {} | {:.2} | {:.2} | {:.2} | {} / {} | {} / {} | {} / {} |",
+        let pair = |value| {
+            let [a, b] = both(value);
+            format!("{a} / {b}")
+        };
+        let [ours, theirs] = both(|it| it.mbits);
+        table += &format!(
+            "| {} | {} | {} | {ours:.2} | {theirs:.2} | {:.2} | {} | {} | {} |\n",
             cell.mbit,
             cell.rtt_ms,
             cell.trouble,
-            speed[0],
-            speed[1],
-            speed[0] / speed[1],
-            again[0],
-            again[1],
-            timeouts[0],
-            timeouts[1],
-            twice[0],
-            twice[1],
+            ours / theirs,
+            pair(|it| it.retransmits as f64),
+            pair(|it| it.timeouts as f64),
+            pair(|it| it.duplicates as f64),
         );
     }
     let late = |at: usize| {
         let all = samples.iter().map(|it| it.relay_late_us[at] as f64);
         median(all.collect())
     };
-    println!(
-        "\n{congestion:?} at both senders; median of {rounds} runs. The relay was late by {} µs \
-         (median of packets) and {} µs (99 %).",
-        late(0),
-        late(1)
-    );
+    table
+        + &format!(
+            "\nThe relay was late by {} µs (median of packets) and {} µs (99 %).\n",
+            late(0),
+            late(1)
+        )
 }
