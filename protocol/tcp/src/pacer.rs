@@ -1,16 +1,19 @@
 //! Pacing: when the next segment may leave.
 //!
 //! A bucket in time: sending `n` bytes at a rate moves the time of the next departure on by
-//! `n / rate`, from no earlier than [`CREDIT`] ago. So a wake-up that comes late is made up for, a
-//! pause earns a burst of one millisecond and no more, and a path whose round trip is no longer
-//! than that never waits: its acknowledgements are clock enough.
+//! `n / rate`, from no earlier than [`CREDIT`] ago. So a pause earns a burst of one millisecond and
+//! no more, and a path whose round trip is no longer than that never waits: its acknowledgements
+//! are clock enough. Where it was the wake-up that came late, as on a busy machine, more is made up
+//! for: the rate that a controller asks for is the rate that leaves.
 
 use crate::Instant;
 use crate::rate::scale;
 use std::time::Duration;
 
 /// Longest pause that is made up for.
-pub(crate) const CREDIT: Duration = Duration::from_millis(1);
+const CREDIT: Duration = Duration::from_millis(1);
+/// Longest lateness of a wake-up that is made up for.
+const LATE: Duration = Duration::from_millis(5);
 /// A super-frame is worth about this much time.
 const FRAME_TIME: Duration = Duration::from_millis(1);
 /// Wake-ups are at least so far apart, to have work for each.
@@ -22,6 +25,8 @@ const MOST: u64 = 65_536;
 #[derive(Debug, Default)]
 pub(crate) struct Pacer {
     next: Instant,
+    /// Something waits for that.
+    waiting: bool,
     /// Most bytes per second that the application wants; 0: any.
     max_rate: u64,
 }
@@ -51,15 +56,19 @@ impl Pacer {
         }
     }
 
-    /// When to try again; `None`: a segment may leave now.
-    pub(crate) fn wait(&self, now: Instant) -> Option<Instant> {
+    /// When to try again, for a segment that could leave but for this; `None`: now.
+    pub(crate) fn wait(&mut self, now: Instant) -> Option<Instant> {
+        self.waiting |= now < self.next;
         (now < self.next).then(|| self.next.max(now + TICK))
     }
 
     /// `bytes` left.
     pub(crate) fn sent(&mut self, now: Instant, bytes: u64, rate: u64) {
         let time = scale(bytes, 1_000_000_000, rate);
-        self.next = self.next.max(now - CREDIT) + Duration::from_nanos(time);
+        let credit = if self.waiting { LATE } else { CREDIT };
+        self.next = self.next.max(now - credit) + Duration::from_nanos(time);
+        // Once it has caught up, what follows waits anew or is a pause.
+        self.waiting &= self.next <= now;
     }
 }
 
@@ -102,9 +111,25 @@ mod tests {
     fn a_late_wake_up_is_made_up_for() {
         let mut pacer = Pacer::default();
         pacer.sent(START, 2000, RATE);
-        let late = START + ms(1) + Duration::from_micros(900);
+        assert!(pacer.wait(START).is_some());
+        // Due after one millisecond, awake after four: three segments are owed beside its own.
+        let late = START + ms(4);
+        let owed = (0..9).take_while(|_| {
+            let may = pacer.wait(late).is_none();
+            pacer.sent(late, 1000, RATE);
+            may
+        });
+        assert_eq!(owed.count(), 4);
+    }
+
+    #[test]
+    fn the_lateness_that_is_made_up_for_has_a_bound() {
+        let mut pacer = Pacer::default();
+        pacer.sent(START, 2000, RATE);
+        assert!(pacer.wait(START).is_some());
+        let late = START + ms(1000);
         pacer.sent(late, 1000, RATE);
-        assert_eq!(pacer.next, START + ms(2));
+        assert_eq!(pacer.next, late - ms(4));
     }
 
     #[test]

@@ -33,14 +33,20 @@ impl FullBw {
 }
 
 impl Bbr {
+    /// Any sample may show growth; rounds without are counted where they begin. (The draft looks
+    /// at the first sample of a round alone, and is told by three unlucky ones that the pipe is
+    /// full; its authors' own code looks at all.)
     pub(super) fn check_full_bw(&mut self, sample: &RateSample) {
         let full = &mut self.full;
-        if full.now || !self.rounds.start || sample.app_limited || sample.delivery_rate == 0 {
+        if full.now || sample.app_limited || sample.delivery_rate == 0 {
             return;
         }
         if sample.delivery_rate >= percent(full.bw, GROWTH) {
             full.reset();
             full.bw = sample.delivery_rate;
+            return;
+        }
+        if !self.rounds.start {
             return;
         }
         full.count += 1;

@@ -237,6 +237,29 @@ fn startup_ends_when_the_rate_stops_growing() {
 }
 
 #[test]
+fn an_unlucky_first_sample_of_a_round_hides_no_growth() {
+    let mut path = path();
+    let sample = |start: bool, rate: u64, path: &mut Path| {
+        path.bbr.rounds.start = start;
+        path.bbr.check_full_bw(&RateSample {
+            delivery_rate: rate,
+            ..RateSample::default()
+        });
+    };
+    let mut rate = 100_000;
+    for _ in 0..5 {
+        sample(true, 90_000, &mut path);
+        rate *= 2;
+        sample(false, rate, &mut path);
+    }
+    assert!(!path.bbr.full.reached);
+    for _ in 0..3 {
+        sample(true, rate, &mut path);
+    }
+    assert!(path.bbr.full.reached);
+}
+
+#[test]
 fn bbr_drains_the_queue_that_startup_built() {
     let mut path = path();
     path.run_until(State::Drain);
