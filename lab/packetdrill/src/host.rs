@@ -90,19 +90,23 @@ pub(crate) enum Attempt<T> {
 }
 
 impl Host {
-    /// For [`anabranch_cabi::export!`]. `flags` are the addresses of this host, separated by commas.
+    /// For [`anabranch_cabi::export!`]. `flags` are the addresses of this host, separated by commas,
+    /// and `mtu=` with that of its device, if it is not 1500.
     pub fn start(flags: &str) -> Box<dyn Interface> {
         let addresses: Vec<IpAddr> = flags
             .split(',')
             .filter_map(|ip| ip.trim().parse().ok())
             .collect();
+        let mtu = flags
+            .split(',')
+            .find_map(|flag| flag.trim().strip_prefix("mtu=")?.parse().ok());
         let epoch = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default();
         let now = Instant(0) + epoch;
         Box::new(Host {
             shared: Mutex::new(Shared {
-                world: World::new(now, addresses),
+                world: World::new(now, addresses, mtu.unwrap_or(1500)),
                 blocked: BTreeMap::new(),
                 next_blocked: 0,
                 calls: 0,

@@ -94,15 +94,7 @@ impl World {
         self.read_sysctl();
         let socket = self.socket(fd)?;
         let options = socket.options.clone();
-        let headers = if socket.domain == libc::AF_INET6 {
-            60
-        } else {
-            40
-        };
-        self.stack.reconfigure(|config| {
-            config.mtu = options.max_segment.map_or(1500, |mss| mss + headers);
-            options.apply(config);
-        });
+        self.stack.reconfigure(|config| options.apply(config));
         Ok(())
     }
 

@@ -37,9 +37,10 @@ pub(crate) struct World {
 }
 
 impl World {
-    pub(crate) fn new(now: Instant, addresses: Vec<IpAddr>) -> World {
+    pub(crate) fn new(now: Instant, addresses: Vec<IpAddr>, mtu: u16) -> World {
         let sysctl = Sysctl::read();
         let mut config = Config {
+            mtu,
             gso_max: output::GSO_MAX,
             reply_rate: u32::MAX,
             ..Config::default()
