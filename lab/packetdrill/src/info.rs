@@ -96,7 +96,7 @@ fn state_and_options(fields: &mut Fields, info: &Info, tcb: &Tcb) {
         tcb.is_fast_open() && info.stats.bytes_in > 0
     } else {
         tcb.fast_open_outcome()
-            .is_some_and(|outcome| outcome.accepted > 0)
+            .is_some_and(|outcome| outcome.sent > 0 && outcome.accepted == outcome.sent)
     };
     let options = u8::from(agreed.timestamps)
         | u8::from(agreed.sack) << 1

@@ -176,7 +176,7 @@ impl World {
             match self.stack.send_with(now, connection.flow, part, more) {
                 Ok(sent) => {
                     *taken += sent;
-                    if !more {
+                    if self.pushes(fd, more) {
                         self.push(connection.flow);
                     }
                 }
@@ -206,6 +206,19 @@ impl World {
                 .stack
                 .set_option(self.now, flow, &SocketOption::QuickAck(false));
         }
+    }
+
+    /// Whether Linux pushes here: at the end of a write, or when half a window was written since.
+    fn pushes(&mut self, fd: RawFd, more: bool) -> bool {
+        let end = self.written(fd);
+        let Ok(socket) = self.socket(fd) else {
+            return false;
+        };
+        let push = !more || end - socket.pushed.min(end) > socket.window as u64 / 2;
+        if push {
+            socket.pushed = end;
+        }
+        push
     }
 
     /// What was written so far is to be pushed.

@@ -46,6 +46,8 @@ pub(crate) struct Socket {
     pub(crate) errors: ErrorQueue,
     /// Written and not acknowledged when last looked at.
     pub(crate) queued: usize,
+    /// Position up to which what was written is pushed.
+    pub(crate) pushed: u64,
     /// The largest window that the peer advertised.
     pub(crate) window: usize,
     /// Someone found no room to write and wants to hear of it.
@@ -101,6 +103,7 @@ impl Socket {
             options,
             errors: ErrorQueue::default(),
             queued: 0,
+            pushed: 0,
             window: 0,
             no_space: false,
             woken: 0,

@@ -104,7 +104,8 @@ impl Cookies {
 
     fn learn(&mut self, now: Instant, addr: IpAddr, outcome: &Outcome, avoid: Duration) {
         let server = self.server(addr);
-        if outcome.timed_out {
+        // Who gives a cookie even so is reached by the option.
+        if outcome.timed_out && outcome.granted.is_none() {
             let times = server.timeouts.min(AVOID_DOUBLINGS);
             server.timeouts += 1;
             server.avoid_until = Some(now + avoid * (1 << times));
@@ -240,7 +241,7 @@ mod tests {
     fn learned(cookies: &mut Cookies, now: Instant, n: u32, timed_out: bool) -> IpAddr {
         let addr = IpAddr::from(n.to_be_bytes());
         let outcome = Outcome {
-            granted: Some(FastOpen {
+            granted: (!timed_out).then(|| FastOpen {
                 cookie: SmallVec::from_slice(&[1; 8]),
                 experimental: false,
             }),
