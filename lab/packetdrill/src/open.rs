@@ -95,6 +95,12 @@ impl World {
         let socket = self.socket(fd)?;
         let options = socket.options.clone();
         self.stack.reconfigure(|config| options.apply(config));
+        if !options.fast_open_key.is_empty() {
+            return self.set_fast_open_key(&options.fast_open_key);
+        }
+        if let Some((key, previous)) = self.sysctl.fast_open_keys {
+            self.stack.set_fast_open_keys(key, previous);
+        }
         Ok(())
     }
 

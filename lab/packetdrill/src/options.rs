@@ -200,10 +200,10 @@ impl World {
             TCP_FASTOPEN_CONNECT if !client => return Err(Errno(libc::EOPNOTSUPP)),
             TCP_FASTOPEN_CONNECT if fresh => options.fast_open_connect = int(value)? != 0,
             TCP_FASTOPEN_CONNECT => return Err(Errno(libc::EINVAL)),
-            TCP_FASTOPEN_KEY => {
-                options.fast_open_key = value.to_vec();
-                return self.set_fast_open_key(value);
-            }
+            TCP_FASTOPEN_KEY => match value.len() {
+                16 | 32 => options.fast_open_key = value.to_vec(),
+                _ => return Err(Errno(libc::EINVAL)),
+            },
             TCP_QUICKACK | TCP_LINGER2 => {}
             _ => return Err(Errno(libc::ENOPROTOOPT)),
         }
@@ -215,7 +215,7 @@ impl World {
     }
 
     /// Of the whole host: its listeners share their keys.
-    fn set_fast_open_key(&mut self, value: &[u8]) -> Result<()> {
+    pub(crate) fn set_fast_open_key(&mut self, value: &[u8]) -> Result<()> {
         let (first, rest) = value.split_first_chunk().ok_or(Errno(libc::EINVAL))?;
         let second = match rest {
             [] => None,

@@ -71,11 +71,11 @@ fn number(name: &str, otherwise: u32) -> u32 {
         .unwrap_or(otherwise)
 }
 
-/// One key or two, each four words in hexadecimal; all zero is none.
+/// One key or two, each four words in hexadecimal.
 fn keys(text: &str) -> Option<([u8; 16], Option<[u8; 16]>)> {
     let mut keys = text.trim().split(',').map(key);
     let first = keys.next()??;
-    (first != [0; 16]).then(|| (first, keys.next().flatten()))
+    Some((first, keys.next().flatten()))
 }
 
 fn key(text: &str) -> Option<[u8; 16]> {
@@ -135,6 +135,8 @@ impl Sysctl {
             1 => Ecn::Classic,
             _ => Ecn::Passive,
         };
+        // What Linux advertises at first, whatever the buffer.
+        tcp.buffers.recv_initial = 65_536;
         tcp.window_scaling = flag("tcp_window_scaling");
         tcp.sack = flag("tcp_sack");
         tcp.timestamps = self.timestamps;

@@ -68,9 +68,6 @@ impl World {
         self.sysctl = Sysctl::read();
         let sysctl = &self.sysctl;
         self.stack.reconfigure(|config| sysctl.apply(config));
-        if let Some((key, previous)) = sysctl.fast_open_keys {
-            self.stack.set_fast_open_keys(key, previous);
-        }
     }
 
     /// Fast Open as the namespace has it now.
