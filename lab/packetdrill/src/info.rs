@@ -85,7 +85,7 @@ impl World {
         state_and_options(fields, &info, tcb);
         segments(fields, now, &info);
         metrics(fields, &info);
-        counters(fields, &info, tcb);
+        counters(fields, now, &info, tcb);
     }
 }
 
@@ -159,7 +159,8 @@ fn metrics(fields: &mut Fields, info: &Info) {
         .u32(info.stats.retransmits);
 }
 
-fn counters(fields: &mut Fields, info: &Info, tcb: &Tcb) {
+fn counters(fields: &mut Fields, now: Instant, info: &Info, tcb: &Tcb) {
+    let limited = info.limited.at(now);
     let (stats, rates) = (&info.stats, &info.rates);
     // Linux counts the SYN as delivered, with whatever it carried.
     let outcome = tcb.fast_open_outcome();
@@ -179,9 +180,9 @@ fn counters(fields: &mut Fields, info: &Info, tcb: &Tcb) {
         .u32(stats.data_segments_in)
         .u32(stats.data_segments_out)
         .u64(rates.delivery.unwrap_or_default())
-        .u64(0)
-        .u64(0)
-        .u64(0)
+        .u64(limited.busy.as_micros() as u64)
+        .u64(limited.peer_window.as_micros() as u64)
+        .u64(limited.send_buffer.as_micros() as u64)
         .u32(info.segments(rates.delivered - early) + syn)
         .u32(0_u32)
         .u64(stats.bytes_out)
