@@ -209,7 +209,8 @@ fn a_backup_is_used_only_when_nothing_else_is() {
     pair.a.set_backup(pair.now, c, SubflowId(1), false).unwrap();
     pair.run(Duration::from_millis(100));
     assert_eq!(pair.count(B, Counter::MPTcpExtMPPrioRx), 1);
-    pair.transfer((B, s), (A, c), &pattern(2_000_000));
+    // More than the window that the first subflow has by now.
+    pair.transfer((B, s), (A, c), &pattern(16_000_000));
     assert!(sent(&pair)[1] > 0);
 }
 
