@@ -134,9 +134,19 @@ pub struct Outcome {
 /// read and write.
 pub fn client(stream: &TcpStream, plan: &Plan, patience: Duration) -> io::Result<Outcome> {
     set_patience(stream, patience)?;
+    (&*stream).write_all(&plan.encode())?;
+    client_behind_plan(stream, plan, patience)
+}
+
+/// The same where the plan itself went with the handshake.
+pub fn client_behind_plan(
+    stream: &TcpStream,
+    plan: &Plan,
+    patience: Duration,
+) -> io::Result<Outcome> {
+    set_patience(stream, patience)?;
     let mut up = Writer::new(stream, plan.up_pattern(), plan.up);
     let mut down = Reader::new(stream, plan.down_pattern());
-    (&*stream).write_all(&plan.encode())?;
     match plan.order {
         Order::Both => both(up, down, plan.client_pause),
         Order::ClientFirst => {

@@ -59,6 +59,36 @@ impl<'a> Fault<'a> {
         Self::apply(host, "strip", &rules)
     }
 
+    /// Marks every `nth` packet that may be marked as having met congestion (RFC 3168), of those
+    /// that enter `host` and of those that leave it.
+    pub fn congestion(host: &'a Host, nth: u32) -> io::Result<Self> {
+        let mark = |chain| {
+            format!(
+                "add rule inet congestion {chain} ip ecn {{ ect0, ect1 }} \
+                 numgen inc mod {nth} 0 ip ecn set ce
+                 add rule inet congestion {chain} ip6 ecn {{ ect0, ect1 }} \
+                 numgen inc mod {nth} 0 ip6 ecn set ce"
+            )
+        };
+        let rules = format!(
+            "add chain inet congestion in {{ type filter hook prerouting priority -400; }}
+             add chain inet congestion out {{ type filter hook postrouting priority 400; }}
+             {}
+             {}",
+            mark("in"),
+            mark("out")
+        );
+        Self::apply(host, "congestion", &rules)
+    }
+
+    /// Has a router say nothing of packets that are too large for its next link.
+    pub fn no_packet_too_big(host: &'a Host) -> io::Result<Self> {
+        let rules = "add chain inet silence out { type filter hook output priority 0; }
+             add rule inet silence out icmp type destination-unreachable drop
+             add rule inet silence out icmpv6 type packet-too-big drop";
+        Self::apply(host, "silence", rules)
+    }
+
     fn apply(host: &'a Host, table: &'static str, rules: &str) -> io::Result<Self> {
         host.run(|| feed("nft", "-f -", &format!("add table inet {table}\n{rules}\n")))?;
         Ok(Self { host, table })

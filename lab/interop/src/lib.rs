@@ -6,6 +6,7 @@ pub mod counters;
 pub mod exchange;
 pub mod fault;
 pub mod host;
+pub mod path;
 pub mod pattern;
 pub mod require;
 pub mod scene;

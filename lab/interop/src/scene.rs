@@ -160,6 +160,28 @@ impl Scene {
         self.transfers(protocol, from, to, std::slice::from_ref(plan))
     }
 
+    /// Opens a connection from the client's host to `to` and closes it again: the options on which
+    /// the server agreed, as `anabranch ss --info` names them.
+    ///
+    /// # Panics
+    /// If the service is not anabranch's.
+    pub fn agreed(&self, protocol: Protocol, to: SocketAddr) -> io::Result<Vec<String>> {
+        let server = self.server.as_ref().expect("the kernel is not asked");
+        let client = &self.topology.client;
+        let stream = client.run(|| socket::connect(protocol, None, to, PATIENCE))?;
+        let (peer, deadline) = (stream.local_addr()?, Instant::now() + PATIENCE);
+        loop {
+            if let Some(agreed) = server.agreed(peer)? {
+                return Ok(agreed);
+            }
+            if Instant::now() > deadline {
+                let what = format!("no connection of {peer}:\n{}", self.describe());
+                return Err(io::Error::new(io::ErrorKind::TimedOut, what));
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
     /// Does `plan` while `meanwhile` runs, which starts when the client does.
     pub fn transfer_while(
         &self,

@@ -85,6 +85,25 @@ impl Anabranch {
         self.ask("--json")
     }
 
+    /// The options agreed on with the client at `peer`, as `anabranch ss --info` names them; none
+    /// if there is no such connection.
+    pub fn agreed(&self, peer: SocketAddr) -> io::Result<Option<Vec<String>>> {
+        let connections = self.connections()?;
+        let peer = format!("\"{peer}\"");
+        let Some(line) = connections.lines().find(|line| line.contains(&peer)) else {
+            return Ok(None);
+        };
+        let list = line.split_once("\"options\":[").map(|(_, rest)| rest);
+        let list = list.and_then(|rest| Some(rest.split_once(']')?.0));
+        let words = list
+            .unwrap_or_default()
+            .split(',')
+            .map(|w| w.trim_matches('"'));
+        Ok(Some(
+            words.filter(|w| !w.is_empty()).map(str::to_owned).collect(),
+        ))
+    }
+
     /// What it has counted under a name of `anabranch ss --counters`.
     pub fn counter(&self, name: &str) -> io::Result<u64> {
         let counters = self.ask("--counters")?;

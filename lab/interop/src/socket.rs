@@ -1,6 +1,6 @@
 //! Sockets of the kernel, TCP or its own MPTCP, in the namespace of the calling thread.
 
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
@@ -67,6 +67,21 @@ pub fn connect(
     }
     socket.set_nonblocking(false)?;
     Ok(socket.into())
+}
+
+/// Connects to `to` by TCP and sends `first`, with the SYN if the kernel has a Fast Open cookie of
+/// the server (RFC 7413; `MSG_FASTOPEN`).
+pub fn connect_with(to: SocketAddr, first: &[u8], patience: Duration) -> io::Result<TcpStream> {
+    let socket = Socket::new(
+        Domain::for_address(to),
+        Type::STREAM,
+        Some(socket2::Protocol::TCP),
+    )?;
+    socket.set_write_timeout(Some(patience))?;
+    let sent = socket.send_to_with_flags(first, &to.into(), nix::libc::MSG_FASTOPEN)?;
+    let stream = TcpStream::from(socket);
+    (&stream).write_all(&first[sent..])?;
+    Ok(stream)
 }
 
 /// Listens on `addr`. The listener does not block: use [`accept_within`].
