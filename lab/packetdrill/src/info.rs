@@ -188,12 +188,14 @@ fn counters(fields: &mut Fields, now: Instant, info: &Info, tcb: &Tcb) {
         .u64(stats.bytes_out)
         .u64(stats.bytes_retransmitted)
         .u32(stats.dsacks)
-        .u32(0_u32)
+        .u32(info.flight.reorderings)
         .u32(stats.out_of_order)
         .u32(info.windows.snd_wnd)
         .u32(info.windows.rcv_wnd)
         .u32(0_u32)
-        .u16(stats.rtos as u16);
+        .u16(stats.rtos as u16)
+        .u16(stats.rto_recoveries as u16)
+        .millis(stats.rto_time);
 }
 
 /// Bytes of the structure as Linux 6.18 has it.

@@ -29,6 +29,8 @@ pub struct Info {
     pub send_buffer: usize,
     /// Bytes the receive buffer holds at most now.
     pub recv_buffer: u32,
+    /// Bytes the application read in the last round trip.
+    pub recv_space: u32,
     /// Bytes that wait for earlier ones.
     pub out_of_order: u64,
     /// Bytes that may be received now, counted from the DATA_ACK.

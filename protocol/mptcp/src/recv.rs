@@ -234,6 +234,11 @@ impl Reassembly {
         self.window.size.get()
     }
 
+    /// Bytes the application read in the last round trip.
+    pub(crate) fn space(&self) -> u32 {
+        self.window.size.space()
+    }
+
     /// Bytes that may be received beyond the DATA_ACK.
     pub(crate) fn room(&self) -> u32 {
         u32::try_from(self.window.edge - self.next).unwrap_or(u32::MAX)

@@ -204,6 +204,7 @@ impl Plain {
             recv_queue: self.stream.readable() as usize,
             send_buffer: self.stream.send_buffer(),
             recv_buffer: self.stream.recv_buffer() as usize,
+            recv_space: self.stream.recv_space() as usize,
             subflows: vec![subflow],
             gone: Vec::new(),
         }

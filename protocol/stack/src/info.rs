@@ -34,6 +34,8 @@ pub struct FlowInfo {
     pub send_buffer: usize,
     /// Bytes the receive buffer holds at most now.
     pub recv_buffer: usize,
+    /// Bytes the application read in the last round trip.
+    pub recv_space: usize,
     /// The TCP connections it consists of; exactly one for plain TCP.
     pub subflows: Vec<SubflowInfo>,
     /// Subflows that ended before the connection, as they were last: the latest eight.

@@ -90,6 +90,7 @@ impl Multi {
             recv_queue: info.unread as usize,
             send_buffer: info.send_buffer,
             recv_buffer: info.recv_buffer as usize,
+            recv_space: info.recv_space as usize,
             subflows: info.subflows.iter().map(SubflowInfo::from).collect(),
             gone: self.gone.iter().cloned().collect(),
         }

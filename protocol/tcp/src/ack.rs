@@ -240,6 +240,7 @@ impl Tcb {
         if phase != Phase::Open && una >= self.recovery.point {
             self.recovered();
         }
+        self.count_timeout(now);
         let lost = !self.recovery.board.lost().is_empty();
         if lost && self.recovery.phase == Phase::Open && !self.trial_failed(now) {
             self.enter_recovery(now);
@@ -426,6 +427,16 @@ impl Tcb {
         recovery.reno = Default::default();
         recovery.undo.until = Some(self.snd.nxt);
         self.control.cc.recovered();
+    }
+
+    /// A recovery from timeouts that is over.
+    fn count_timeout(&mut self, now: Instant) {
+        if self.recovery.phase == Phase::Open
+            && let Some(since) = self.recovery.loss_since.take()
+        {
+            self.stats.rto_recoveries += 1;
+            self.stats.rto_time += now.since(since);
+        }
     }
 
     fn fin_may_be_acked(&mut self, now: Instant) -> Change {

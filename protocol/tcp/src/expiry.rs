@@ -108,6 +108,7 @@ impl Tcb {
         }
         let fresh = recovery.phase == Phase::Open || again;
         recovery.frto = Frto::start(self.config.retransmit.frto && fresh);
+        recovery.loss_since.get_or_insert(now);
         recovery.phase = Phase::Loss;
         recovery.point = nxt;
         recovery.force = true;

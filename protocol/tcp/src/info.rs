@@ -122,6 +122,8 @@ pub struct Flight {
     /// The farthest that the network ever reordered: from something that came late to the end of
     /// what had overtaken it.
     pub reordering: u64,
+    /// How often something arrived that had been overtaken.
+    pub reorderings: u32,
 }
 
 /// How fast data leaves and arrives, bytes per second.
@@ -254,6 +256,7 @@ impl Tcb {
             in_flight: self.in_flight(),
             notsent: self.unsent(),
             reordering: self.recovery.rack.reordering,
+            reorderings: self.recovery.rack.reorderings,
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Counters of one connection.
 
+use std::time::Duration;
+
 /// What a [`crate::Tcb`] counted since it was made.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Stats {
@@ -23,6 +25,11 @@ pub struct Stats {
     pub retransmits: u64,
     /// Retransmission timeouts.
     pub rtos: u32,
+    /// Recoveries from timeouts that are over, and how long they took together, from the first
+    /// timeout until what was outstanding then was acknowledged.
+    pub rto_recoveries: u32,
+    /// See `rto_recoveries`.
+    pub rto_time: Duration,
     /// Tail-loss probes sent.
     pub tail_probes: u32,
     /// Probes for a larger path MTU sent.

@@ -66,6 +66,10 @@ pub(super) fn figures(subflow: &SubflowInfo, now: Instant) -> Figures {
         data_segs_in: stats.data_segments_in,
         total_retrans_segments: stats.retransmits,
         total_rto: stats.rtos,
+        total_rto_recoveries: stats.rto_recoveries,
+        total_rto_time_us: micros(stats.rto_time),
+        reordering: flight.reordering,
+        reord_seen: flight.reorderings,
         dsack_dups: stats.dsacks,
         rcv_ooopack: stats.out_of_order,
     }

@@ -380,6 +380,7 @@ impl Connection {
             unread: self.rx.readable(),
             send_buffer: self.tx.limit(),
             recv_buffer: self.rx.size(),
+            recv_space: self.rx.space(),
             out_of_order: self.rx.out_of_order(),
             window: u64::from(self.rx.room()),
             peer_window: self.tx.window(),

@@ -38,6 +38,8 @@ pub(crate) struct Recovery {
     pub(crate) prr: Prr,
     pub(crate) frto: Frto,
     pub(crate) phase: Phase,
+    /// The first timeout of the recovery that goes on.
+    pub(crate) loss_since: Option<Instant>,
     /// `snd_nxt` when recovery began: it ends when this is acknowledged.
     pub(crate) point: u64,
     /// The first retransmission of a recovery leaves whatever the window says.

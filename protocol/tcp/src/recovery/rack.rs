@@ -25,6 +25,8 @@ pub(crate) struct Rack {
     reordering_seen: bool,
     /// The farthest that something never sent again was overtaken, bytes.
     pub(crate) reordering: u64,
+    /// How often something came that had been overtaken.
+    pub(crate) reorderings: u32,
     reo_wnd_mult: u8,
     reo_wnd_persist: u8,
     /// End of the round in which a DSACK widened the window.
@@ -44,6 +46,7 @@ impl Rack {
         } else if piece.end < self.fack && !piece.again {
             self.reordering_seen = true;
             self.reordering = self.reordering.max(self.fack - piece.start);
+            self.reorderings = self.reorderings.saturating_add(1);
         }
         let passed = now.since(piece.sent_at);
         if piece.again && (early || rtt.min().is_some_and(|min| passed < min)) {

@@ -58,6 +58,11 @@ impl Stream {
         self.recv_size.get()
     }
 
+    /// Bytes the application read in the last round trip.
+    pub fn recv_space(&self) -> u32 {
+        self.recv_size.space()
+    }
+
     /// Bytes that [`Stream::send`] would take now.
     pub fn send_room(&self) -> usize {
         let free = self.send_buffer().saturating_sub(self.send.len() as usize);

@@ -61,6 +61,7 @@ fn what_is_outstanding_is_told_apart() {
         in_flight: 5000,
         notsent: 0,
         reordering: 0,
+        reorderings: 0,
     };
     assert_eq!(flight, expected);
     assert_eq!(info(&t).segments(flight.unacked), 8);
@@ -77,6 +78,12 @@ fn timeouts_in_a_row_and_what_they_do_to_the_next_are_told() {
     assert_eq!((info.timing.retransmits, info.timing.backoff), (2, 2));
     assert_eq!(info.timing.rto, first * 4);
     assert_eq!(info.flight.retrans, 1000);
+    assert_eq!(info.stats.rto_recoveries, 0, "it goes on");
+    t.inject(". 1:1 ack 1001");
+    let stats = t.stream.info().stats;
+    assert_eq!((stats.rtos, stats.rto_recoveries), (2, 1));
+    // The first timeout came after the tail-loss probe.
+    assert_eq!(stats.rto_time, ms(2000) - first * 2);
 }
 
 #[test]
