@@ -83,8 +83,9 @@ pub(crate) struct Fit {
     pub(crate) mss: u64,
     /// Largest run worth making there.
     pub(crate) max: u64,
-    /// An acknowledgement will come and make more room.
-    pub(crate) busy: bool,
+    /// Smallest run worth making there unless it is the last; with less, acknowledgements that are
+    /// under way make more room.
+    pub(crate) least: u64,
     /// Hold a partial segment back while an earlier one is unacknowledged (RFC 9293 §3.7.4;
     /// Minshall's variant does not delay the tail of a large write).
     pub(crate) nagle: bool,
@@ -236,7 +237,7 @@ impl SendQueue {
             // Silly window avoidance (RFC 9293 §3.8.6.2.1).
             return (idle || len >= self.max_window / 2).then_some(len);
         }
-        if fit.busy && whole < 2 * fit.mss {
+        if whole < fit.least {
             return None;
         }
         Some(if whole == 0 { len } else { whole })

@@ -136,9 +136,7 @@ impl Connection {
     fn candidate(&self, s: &Subflow, again: bool, queued: u64) -> Candidate {
         let room = s.tcb.room();
         let enough = if again {
-            // Idle with a window of one segment is as good as it gets after a timeout.
-            let idle = s.tcb.in_flight() + s.tcb.unsent() == 0;
-            room >= queued.min(2 * u64::from(s.tcb.mss())) || (idle && room > 0)
+            room > 0 && room >= queued.min(least_run(s))
         } else {
             self.tx.fit(&self.fit_of(s)).is_some()
         };
@@ -181,12 +179,11 @@ impl Connection {
         } else {
             longest_run(s, mss, self.config.gso_max)
         };
-        let busy = s.tcb.in_flight() + s.tcb.unsent() > 0;
         Fit {
             room: s.tcb.room(),
             mss,
             max,
-            busy,
+            least: least_run(s),
             nagle: self.config.tcp.nagle,
             cork: self.corked(),
         }
@@ -238,6 +235,19 @@ impl Connection {
             }
         }
         self.blocked = waiting;
+    }
+}
+
+/// The shortest run worth making on a subflow where there is more: two segments, as far as waiting
+/// for them leaves no more than a quarter of the window unused. A small window is needed as a
+/// whole: a segment that is alone in the network may be acknowledged late (RFC 5681 §4.2).
+fn least_run(s: &Subflow) -> u64 {
+    let mss = u64::from(s.tcb.mss()).max(1);
+    let out = s.tcb.in_flight() + s.tcb.unsent();
+    let quarter = (out + s.tcb.room()) / 4;
+    match out {
+        0 => 0,
+        _ => (quarter - quarter % mss).clamp(mss, 2 * mss),
     }
 }
 

@@ -58,6 +58,37 @@ fn marks_reduce_the_window_and_nothing_is_taken_for_lost() {
     }
 }
 
+/// Marks every fifth IPv6 packet that may be marked and leaves from the second host: the window
+/// stays at two segments or three.
+fn heavy_marking() -> Filter {
+    let mut count = 0;
+    Box::new(move |from, mut transmit| {
+        let may = from == B && transmit.header[1] >> 4 & 3 == 2;
+        count += u32::from(may);
+        if may && count.is_multiple_of(5) {
+            transmit.header[1] |= 0x30;
+        }
+        Some(transmit)
+    })
+}
+
+#[test]
+fn a_window_of_two_segments_waits_for_no_delayed_acknowledgement() {
+    let took = [false, true].map(|mptcp| {
+        let config = || host(Ecn::Classic, 60_000);
+        let mut pair = Pair::new(config(), config());
+        let listener = pair.listen();
+        let (local, remote) = (addr("[fd00::1]:0"), addr("[fd00::2]:80"));
+        let (c, s) = pair.connect(listener, local, remote, mptcp);
+        pair.filter = Some(heavy_marking());
+        let start = pair.now;
+        pair.transfer((B, s), (A, c), &pattern(1_000_000));
+        pair.now.since(start)
+    });
+    let [plain, multipath] = took;
+    assert!(multipath < plain + plain / 4, "{took:?}");
+}
+
 #[test]
 fn a_host_that_was_not_told_otherwise_agrees_but_does_not_ask() {
     let mut pair = Pair::new(host(Ecn::Classic, 0), Config::default());
