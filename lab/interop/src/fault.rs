@@ -4,7 +4,7 @@
 use std::io;
 
 use crate::host::Host;
-use crate::tool::{feed, tool};
+use crate::tool::{feed, output, tool};
 
 /// A fault that lasts until it is dropped.
 #[derive(Debug)]
@@ -59,24 +59,21 @@ impl<'a> Fault<'a> {
         Self::apply(host, "strip", &rules)
     }
 
-    /// Marks every `nth` packet that may be marked as having met congestion (RFC 3168), of those
-    /// that enter `host` and of those that leave it.
+    /// Marks every `nth` packet that `host` forwards and that may be marked as having met
+    /// congestion (RFC 3168). The host of the server forwards all that it serves, both ways.
     pub fn congestion(host: &'a Host, nth: u32) -> io::Result<Self> {
-        let mark = |chain| {
-            format!(
-                "add rule inet congestion {chain} ip ecn {{ ect0, ect1 }} \
-                 numgen inc mod {nth} 0 ip ecn set ce
-                 add rule inet congestion {chain} ip6 ecn {{ ect0, ect1 }} \
-                 numgen inc mod {nth} 0 ip6 ecn set ce"
-            )
-        };
         let rules = format!(
-            "add chain inet congestion in {{ type filter hook prerouting priority -400; }}
-             add chain inet congestion out {{ type filter hook postrouting priority 400; }}
-             {}
-             {}",
-            mark("in"),
-            mark("out")
+            "add chain inet congestion on {{ type filter hook forward priority 0; }}
+             add rule inet congestion on ip ecn {{ ect0, ect1 }} \
+             numgen inc mod {nth} 0 ip ecn set ce
+             add rule inet congestion on ip6 ecn {{ ect0, ect1 }} \
+             numgen inc mod {nth} 0 ip6 ecn set ce
+             add counter inet congestion client
+             add counter inet congestion server
+             add rule inet congestion on iifname link0 \
+             tcp flags & (syn | cwr) == cwr counter name client
+             add rule inet congestion on iifname anabranch0 \
+             tcp flags & (syn | cwr) == cwr counter name server"
         );
         Self::apply(host, "congestion", &rules)
     }
@@ -87,6 +84,15 @@ impl<'a> Fault<'a> {
              add rule inet silence out icmp type destination-unreachable drop
              add rule inet silence out icmpv6 type packet-too-big drop";
         Self::apply(host, "silence", rules)
+    }
+
+    /// How many packets it has counted under a name.
+    pub fn counted(&self, name: &str) -> io::Result<u64> {
+        let what = format!("list counter inet {} {name}", self.table);
+        let text = self.host.run(|| output("nft", &what))?;
+        let packets = text.split_once("packets ").map(|(_, rest)| rest);
+        let number = packets.and_then(|rest| rest.split_whitespace().next()?.parse().ok());
+        number.ok_or_else(|| io::Error::other(format!("no count in {text}")))
     }
 
     fn apply(host: &'a Host, table: &'static str, rules: &str) -> io::Result<Self> {
