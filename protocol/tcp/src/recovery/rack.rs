@@ -18,7 +18,7 @@ const PERSIST: u8 = 16;
 pub(crate) struct Rack {
     /// When the most recently sent segment among those delivered was sent, and its end.
     newest: Option<(Instant, u64)>,
-    /// Its round-trip time.
+    /// The round-trip time of what was delivered latest.
     rtt: Duration,
     /// Highest position delivered.
     fack: u64,
@@ -52,12 +52,14 @@ impl Rack {
         if piece.again && (early || rtt.min().is_some_and(|min| passed < min)) {
             return;
         }
+        // Also of what was not sent last: when an original arrives together with a later
+        // retransmission, others sent with it may be as late.
+        self.rtt = passed;
         if self
             .newest
             .is_none_or(|newest| newest <= (piece.sent_at, piece.end))
         {
             self.newest = Some((piece.sent_at, piece.end));
-            self.rtt = passed;
         }
     }
 
