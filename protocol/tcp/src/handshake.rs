@@ -152,8 +152,14 @@ impl Tcb {
                 self.config.timestamps,
             )
         };
+        // What routers said of the path to the peer is likely to hold for the way back.
+        let mss = if answer {
+            self.config.mss
+        } else {
+            self.agreed.mss as u16
+        };
         Options::Syn(SynOptions {
-            mss: Some(self.config.mss),
+            mss: Some(mss),
             window_scale: scaling.then_some(self.rcv.scale),
             sack_permitted: sack,
             timestamps: stamps.then(|| self.stamps.make(now)),

@@ -3,6 +3,7 @@
 use crate::harness::script::{Script, ms, plain};
 use anabranch_tcp::icmp::IcmpKind;
 use anabranch_tcp::{Close, Config, Event, IcmpError, State};
+use anabranch_wire::tcp::Options;
 
 const COOKIE: &str = "0102030405060708";
 
@@ -227,4 +228,24 @@ fn a_syn_too_big_for_the_path_goes_again_at_once_without_payload() {
     t.inject("S. 0:0 ack 1 mss 1000 sackok");
     assert_eq!(t.sent(), [". 1:601 ack 1", "P. 601:901 ack 1"]);
     assert!(!t.stream.tcb().fast_open_outcome().unwrap().timed_out);
+}
+
+#[test]
+fn the_syn_that_goes_again_announces_what_the_path_takes() {
+    let mut t = Script::connecting_fast(&plain(), COOKIE, 1000, 300);
+    t.sent();
+    let error = IcmpError {
+        seq: t.stream.tcb().iss(),
+        kind: IcmpKind::TooBig { mss: 600 },
+    };
+    t.stream.on_icmp(t.now, error);
+    t.drain();
+    assert_eq!(t.sent(), ["S 0:0"]);
+    let options = &t.last.as_ref().unwrap().options;
+    assert!(matches!(options, Options::Syn(syn) if syn.mss == Some(600)));
+    t.inject("S. 0:0 ack 1 mss 1000");
+    assert_eq!(t.sent(), ["P. 1:301 ack 1"]);
+    t.write(1000);
+    t.inject(". 1:1 ack 301");
+    assert_eq!(t.sent(), [". 301:901 ack 1", "P. 901:1301 ack 1"]);
 }
