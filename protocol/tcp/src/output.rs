@@ -239,7 +239,8 @@ impl Tcb {
         if start >= run_end {
             return None;
         }
-        if self.snd.una == start {
+        // Not while the peer's window is closed: the pause lasts until something can leave.
+        if self.snd.una == start && self.snd.right() > start {
             self.restart(now);
         }
         let mss = u64::from(self.mss());

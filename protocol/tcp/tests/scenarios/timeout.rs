@@ -246,3 +246,22 @@ fn what_was_sent_just_before_a_timeout_is_not_taken_for_lost() {
     t.inject(". 1:1 ack 2001");
     assert!(t.sent().is_empty());
 }
+
+#[test]
+fn while_the_peers_window_is_closed_ours_is_kept_until_something_may_leave() {
+    let mut t = Script::open(&plain());
+    t.write(26_000);
+    t.wait(ms(100));
+    t.inject(". 1:1 ack 10001");
+    t.wait(ms(100));
+    t.inject(". 1:1 ack 26001 win 0");
+    let cwnd = t.stream.tcb().cwnd();
+    assert!(cwnd > 20_000, "{cwnd}");
+    t.sent();
+    t.write(20_000);
+    t.wait(Duration::from_secs(3));
+    assert!(t.sent().iter().all(|probe| probe == ". 26000:26000 ack 1"));
+    assert_eq!(t.stream.tcb().cwnd(), cwnd);
+    t.inject(". 1:1 ack 26001 win 60000");
+    assert_eq!(t.sent().len(), 10, "the initial window");
+}
