@@ -60,6 +60,8 @@ counters! {
     TcpOutRsts,
     /// Segments with a wrong checksum.
     TcpInCsumErrors,
+    /// ICMP errors about segments of a connection that are not in flight: not believed.
+    TcpExtOutOfWindowIcmps,
     /// SYNs dropped because the accept queue was full.
     TcpExtListenOverflows,
     /// SYNs to a listener dropped for whatever reason.

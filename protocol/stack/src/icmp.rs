@@ -73,6 +73,13 @@ impl Stack {
         let Some(slot) = self.flows.get_mut(handle) else {
             return;
         };
+        let tcb = match &slot.flow {
+            Flow::Tcp(plain) => Some(plain.stream.tcb()),
+            Flow::Mptcp(multi) => multi.connection.tcb(SubflowId(target.subflow)),
+        };
+        if tcb.is_some_and(|tcb| !tcb.is_in_flight(quoted.seq)) {
+            self.counters.inc(Counter::TcpExtOutOfWindowIcmps);
+        }
         let believed = match &mut slot.flow {
             Flow::Tcp(plain) => {
                 let before = plain.stream.tcb().path_mss();

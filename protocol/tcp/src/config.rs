@@ -45,6 +45,9 @@ pub struct Config {
     pub time_wait: Duration,
     /// How long FIN-WAIT-2 lasts once the owner reads no more ([`crate::Tcb::orphan`]).
     pub fin_wait_2: Duration,
+    /// ICMP errors that may pass, as network or host unreachable, abort a handshake too, so that
+    /// whoever waits tries another address at once (RFC 5461 §4.1).
+    pub soft_errors_abort: bool,
     /// Acknowledgements of unacceptable segments allowed in each [`CHALLENGE_PERIOD`]
     /// (RFC 5961 §7).
     pub challenge_acks: u8,
@@ -199,6 +202,7 @@ impl Default for Config {
             keepalive: None,
             time_wait: Duration::from_secs(60),
             fin_wait_2: Duration::from_secs(60),
+            soft_errors_abort: false,
             challenge_acks: 10,
         }
     }

@@ -24,7 +24,8 @@ pub enum IcmpKind {
     /// The destination is unreachable.
     Unreachable {
         /// Port or protocol unreachable, administratively prohibited: aborts a handshake. A soft
-        /// error (network or host unreachable) is only remembered.
+        /// error (network or host unreachable) does so only with
+        /// [`crate::Config::soft_errors_abort`].
         hard: bool,
     },
 }
@@ -34,11 +35,16 @@ pub enum IcmpKind {
 const LEAST_PATH_MSS: u16 = 512;
 
 impl Tcb {
+    /// Whether a segment with this sequence number was sent and is not acknowledged.
+    pub fn is_in_flight(&self, seq: Seq) -> bool {
+        let position = self.snd.position(seq);
+        position >= self.snd.una as i64 && position < self.snd.nxt as i64
+    }
+
     /// An ICMP error quoting a segment of this connection arrived. Believed only if the quoted
     /// sequence number is in flight (RFC 5927 §4.1).
     pub fn on_icmp(&mut self, now: Instant, error: IcmpError) -> Change {
-        let quoted = self.snd.position(error.seq);
-        if quoted < self.snd.una as i64 || quoted >= self.snd.nxt as i64 {
+        if !self.is_in_flight(error.seq) {
             self.stats.dropped += 1;
             return Change::None;
         }
@@ -49,7 +55,7 @@ impl Tcb {
             }
             IcmpKind::Unreachable { hard } => {
                 let opening = matches!(self.state, State::SynSent | State::SynReceived);
-                if hard && opening {
+                if (hard || self.config.soft_errors_abort) && opening {
                     return self.abort(Close::Unreachable);
                 }
             }

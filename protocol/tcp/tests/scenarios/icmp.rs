@@ -2,7 +2,7 @@
 
 use crate::harness::script::{Script, ms, plain};
 use anabranch_tcp::icmp::IcmpKind;
-use anabranch_tcp::{Close, Event, IcmpError, State};
+use anabranch_tcp::{Close, Config, Event, IcmpError, State};
 
 fn icmp(t: &mut Script, position: u32, kind: IcmpKind) {
     let seq = t.stream.tcb().iss() + position;
@@ -66,5 +66,27 @@ fn unreachable_ends_a_handshake_but_not_a_connection() {
     let mut t = Script::open(&plain());
     t.write(100);
     icmp(&mut t, 1, IcmpKind::Unreachable { hard: true });
+    assert_eq!(t.state(), State::Established);
+}
+
+#[test]
+fn what_may_pass_ends_a_handshake_where_that_is_wanted() {
+    let config = Config {
+        soft_errors_abort: true,
+        ..plain()
+    };
+    let soft = IcmpKind::Unreachable { hard: false };
+    for mut t in [
+        Script::connecting(&config),
+        Script::accepting(&config, "S 0:0 mss 1000"),
+    ] {
+        icmp(&mut t, 1, soft);
+        assert_ne!(t.state(), State::Closed, "nothing there is in flight");
+        icmp(&mut t, 0, soft);
+        assert_eq!(t.state(), State::Closed);
+    }
+    let mut t = Script::open(&config);
+    t.write(100);
+    icmp(&mut t, 1, soft);
     assert_eq!(t.state(), State::Established);
 }
