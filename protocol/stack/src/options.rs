@@ -93,6 +93,15 @@ impl Stack {
         }
     }
 
+    /// The application's own send buffer, in front of that of a plain TCP connection, is full: for
+    /// the figures of what sending waits for.
+    pub fn set_starved(&mut self, now: Instant, id: FlowId, starved: bool) {
+        if let Some(Flow::Tcp(plain)) = self.owned(id).map(|slot| &mut slot.flow) {
+            plain.stream.set_starved(starved);
+            self.touched(now, id.into());
+        }
+    }
+
     /// Parameters of plain connections that a listener accepts.
     pub(crate) fn accept_config(
         &self,

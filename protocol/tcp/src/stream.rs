@@ -66,6 +66,8 @@ pub struct Stream {
     record_ended: bool,
     /// A write was cut short.
     wants_room: bool,
+    /// Something in front of this is full.
+    starved: bool,
     /// [`Event::Established`] and [`Event::PeerFin`] were told.
     opened: bool,
     finished: bool,
@@ -163,6 +165,7 @@ impl Stream {
             events: Events::default(),
             record_ended: false,
             wants_room: false,
+            starved: false,
             opened: false,
             finished: false,
         }
@@ -265,7 +268,7 @@ impl Stream {
 
     /// The next segment to send with its payload, or `None`.
     pub fn poll_transmit(&mut self, now: Instant) -> Option<(Emit, Payload)> {
-        self.tcb.set_starved(self.wants_room);
+        self.tcb.set_starved(self.wants_room || self.starved);
         let emit = self.tcb.poll(now, self.grant())?;
         let payload = if emit.rel.is_empty() {
             Payload::new()
@@ -328,6 +331,11 @@ impl Stream {
         self.tcb.set_more(more && taken == wanted);
         self.wants_room |= taken < wanted;
         taken
+    }
+
+    /// A send buffer that the application has in front of this is full: see [`Tcb::set_starved`].
+    pub fn set_starved(&mut self, starved: bool) {
+        self.starved = starved;
     }
 
     /// What was sent so far ends a record: no segment holds bytes of it and of what is sent next.

@@ -157,3 +157,17 @@ fn what_sending_waited_for_is_told_apart() {
     assert_eq!(limited.peer_window, ms(40));
     assert_eq!(limited.send_buffer, ms(50));
 }
+
+#[test]
+fn a_buffer_in_front_of_the_stream_may_be_what_is_full() {
+    let mut t = Script::open(&plain());
+    t.write(1000);
+    t.stream.set_starved(true);
+    t.drain();
+    assert_eq!(t.stream.info().limited.now, Limit::SendBuffer);
+    t.wait(ms(20));
+    t.stream.set_starved(false);
+    t.drain();
+    let limited = t.stream.info().limited;
+    assert_eq!((limited.now, limited.send_buffer), (Limit::Network, ms(20)));
+}
