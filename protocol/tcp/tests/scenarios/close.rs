@@ -1,7 +1,7 @@
 //! Closing in every order: RFC 9293 §3.6.
 
 use crate::harness::script::{Script, ms, plain};
-use anabranch_tcp::{Close, Event, State};
+use anabranch_tcp::{Close, Config, Event, State};
 use std::time::Duration;
 
 #[test]
@@ -210,4 +210,29 @@ fn bytes_received_before_a_reset_can_be_read() {
     t.inject("R 101:101");
     assert_eq!(t.events().pop(), Some(Event::Aborted(Close::Reset)));
     assert_eq!(t.read(1000), 100);
+}
+
+#[test]
+fn the_reset_of_a_connection_with_timestamps_has_them() {
+    let config = Config {
+        timestamps: true,
+        ..plain()
+    };
+    let mut t = Script::accepting(&config, "S 0:0 mss 1012 val 1 ecr 0");
+    t.inject(". 1:1 ack 1 val 2 ecr 6000");
+    t.sent();
+    t.stream.abort();
+    t.drain();
+    assert_eq!(t.sent(), ["R. 1:1 ack 1"]);
+    assert_eq!(t.stamps().map(|stamps| stamps.ecr), Some(2));
+}
+
+#[test]
+fn a_fin_alone_takes_no_room_in_the_congestion_window_and_pushes_nothing() {
+    let mut t = Script::open(&plain());
+    t.write(10_000);
+    assert_eq!(t.sent().len(), 10);
+    assert_eq!(t.stream.tcb().room(), 0);
+    t.close();
+    assert_eq!(t.sent(), ["F. 10001:10001 ack 1"]);
 }

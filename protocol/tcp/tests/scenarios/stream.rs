@@ -1,7 +1,7 @@
 //! The application's side of a stream: buffers, budget, events.
 
 use crate::harness::pair::{Channel, Pair};
-use crate::harness::script::{Script, plain};
+use crate::harness::script::{Script, ms, plain};
 use anabranch_tcp::budget::Budget;
 use anabranch_tcp::{Config, Event, State, StreamConfig};
 use bytes::Bytes;
@@ -90,4 +90,21 @@ fn a_reader_that_stalls_stops_the_sender_and_loses_nothing() {
     assert_eq!(pair.sides[0].tcb().state(), State::Closed);
     let closed = |side: usize| pair.apps[side].events.contains(&Event::Closed);
     assert!(closed(0) && closed(1));
+}
+
+#[test]
+fn a_segment_does_not_span_the_end_of_a_record() {
+    let mut t = Script::open(&plain());
+    t.write(10_000);
+    assert_eq!(t.sent().len(), 10);
+    t.write(300);
+    t.stream.end_record();
+    t.write(700);
+    t.wait(ms(100));
+    t.inject(". 1:1 ack 10001");
+    let records = [". 10001:10301 ack 1", "P. 10301:11001 ack 1"];
+    assert_eq!(t.sent(), records);
+    // Sent again neither.
+    t.wait(Duration::from_secs(1));
+    assert!(!t.sent().iter().any(|line| line.contains("10001:11001")));
 }

@@ -123,3 +123,31 @@ fn what_a_filled_hole_acknowledges_was_in_use() {
         "not 0.7 of four segments"
     );
 }
+
+/// Ten segments are out since a round trip, and half of the first is acknowledged: there is room for
+/// one more.
+fn one_more_may_leave(gso_max: u32) -> Script {
+    let mut t = Script::open(&plain());
+    t.stream.set_gso_max(gso_max);
+    t.write(40_000);
+    assert_eq!(t.sent().len(), 10);
+    t.wait(ms(100));
+    t.inject(". 1:1 ack 501");
+    t
+}
+
+#[test]
+fn single_segments_are_saved_up_for_a_super_frame() {
+    let mut t = one_more_may_leave(65_000);
+    assert!(t.sent().is_empty());
+    t.inject(". 1:1 ack 1001");
+    assert_eq!(t.sent(), [". 10001:11001 ack 1", ". 11001:12001 ack 1"]);
+    assert_eq!(one_more_may_leave(0).sent(), [". 10001:11001 ack 1"]);
+}
+
+#[test]
+fn nothing_is_saved_up_when_a_loss_is_suspected() {
+    let mut t = one_more_may_leave(65_000);
+    t.inject(". 1:1 ack 501 sack 1001:2001");
+    assert!(!t.sent().is_empty());
+}
