@@ -167,6 +167,7 @@ impl World {
         while *taken < data.len() {
             let Some(room) = self.room(fd)? else {
                 self.socket(fd)?.no_space = true;
+                self.stack.set_starved(now, connection.flow, true);
                 self.push(connection.flow);
                 return Ok(false);
             };

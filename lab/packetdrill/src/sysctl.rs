@@ -141,6 +141,7 @@ impl Sysctl {
         tcp.sack = flag("tcp_sack");
         tcp.timestamps = self.timestamps;
         tcp.fin_wait_2 = seconds("tcp_fin_timeout", 60);
+        tcp.soft_errors_abort = true;
         tcp.delayed_ack = Duration::from_millis(40);
         tcp.congestion = Congestion {
             algorithm: algorithm(&self.congestion),

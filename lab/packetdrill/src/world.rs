@@ -13,6 +13,7 @@ use bytes::Bytes;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::IpAddr;
 use std::os::fd::RawFd;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// Time does not go by further than this without anything to happen.
@@ -34,6 +35,8 @@ pub(crate) struct World {
     /// Our addresses, for connections that name none.
     pub(crate) addresses: Vec<IpAddr>,
     pub(crate) sysctl: Sysctl,
+    /// Where to write what the stack counts, if anybody wants to know.
+    counters: Option<PathBuf>,
 }
 
 impl World {
@@ -60,12 +63,21 @@ impl World {
             sent: VecDeque::new(),
             addresses,
             sysctl,
+            counters: std::env::var_os("ANABRANCH_COUNTERS").map(PathBuf::from),
         }
     }
 
     /// Carries the namespace's settings over, as they are now.
     pub(crate) fn read_sysctl(&mut self) {
         self.sysctl = Sysctl::read();
+        // The runner's stand-in for `ip` asks for it.
+        let forget = self
+            .counters
+            .as_ref()
+            .map(|f| f.with_extension("counters.forget"));
+        if forget.is_some_and(|file| std::fs::remove_file(file).is_ok()) {
+            self.stack.forget_fast_open_servers();
+        }
         let sysctl = &self.sysctl;
         self.stack.reconfigure(|config| sysctl.apply(config));
     }
@@ -104,6 +116,18 @@ impl World {
         self.size_frames(&frame);
         self.stack.receive(self.now, frame);
         self.settle();
+        self.tell_counters();
+    }
+
+    /// For the runner's stand-in for `nstat`, which scripts ask.
+    fn tell_counters(&self) {
+        let Some(file) = &self.counters else {
+            return;
+        };
+        let lines = self.stack.counters().iter();
+        let text: String = lines.map(|(name, n)| format!("{name} {n}\n")).collect();
+        // Whoever asks finds nothing, and the script fails.
+        let _ = std::fs::write(file, text);
     }
 
     /// Linux sends so many segments at once where it knows no better.
@@ -273,6 +297,9 @@ impl World {
             {
                 socket.no_space = false;
                 socket.woken |= libc::EPOLLOUT as u32;
+                if let Some(flow) = socket.flow() {
+                    self.stack.set_starved(self.now, flow, false);
+                }
             }
         }
     }

@@ -149,6 +149,12 @@ impl Stack {
         self.cookies.fixed = true;
     }
 
+    /// Forgets what is known of servers that were reached with Fast Open.
+    pub fn forget_fast_open_servers(&mut self) {
+        self.cookies.servers.clear();
+        self.cookies.order.clear();
+    }
+
     /// Whether a server gave us a cookie, so that a connection to it with Fast Open may send
     /// payload with its SYN.
     pub fn has_fast_open_cookie(&self, now: Instant, server: IpAddr) -> bool {
