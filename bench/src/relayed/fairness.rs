@@ -20,8 +20,10 @@ const PAIRS: [[Kind; 2]; 3] = [
     [Kind::Anabranch, Kind::Anabranch],
     [Kind::Kernel, Kind::Kernel],
 ];
-/// Mbit/s and round-trip time in ms.
-const LINKS: [(u64, u64); 4] = [(10, 20), (10, 80), (100, 20), (100, 80)];
+/// Mbit/s, round-trip time in ms, and how much longer than the first a run takes: shares settle over
+/// several of CUBIC's cycles, which last longer the larger the window is (RFC 9438 §4.2).
+type Link = (u64, u64, f64);
+const LINKS: [Link; 4] = [(10, 20, 1.0), (10, 80, 1.5), (100, 20, 2.0), (100, 80, 3.0)];
 
 /// Options of this scene.
 #[derive(Args, Debug)]
@@ -29,7 +31,11 @@ pub(crate) struct Options {
     /// Runs of each pair on each link; medians are reported.
     #[arg(long, default_value_t = 3)]
     rounds: u64,
-    /// Seconds of each run, the first quarter of which does not count.
+    /// Only links whose name contains this, such as `10M-80ms`.
+    #[arg(long)]
+    cell: Option<String>,
+    /// Seconds of a run on the shortest link, three times as many on the largest; the first quarter
+    /// does not count.
     #[arg(long, default_value_t = 20.0)]
     seconds: f64,
     /// One short round: rough figures.
@@ -82,16 +88,24 @@ pub(crate) fn run(options: &Options) -> io::Result<()> {
         true => (1, options.seconds / 2.0),
         false => (options.rounds.max(1), options.seconds),
     };
+    let links: Vec<_> = LINKS
+        .into_iter()
+        .filter(|link| {
+            options
+                .cell
+                .as_ref()
+                .is_none_or(|part| name(link).contains(part))
+        })
+        .collect();
     let mut samples = Vec::new();
     for round in 0..rounds {
-        for link in LINKS {
+        for link in &links {
             for pair in PAIRS {
-                let sample = measure(pair, link, round, seconds, options.congestion)?;
+                let sample = measure(pair, link, round, seconds * link.2, options.congestion)?;
                 eprintln!(
-                    "{}/{rounds} {}M-{}ms {:?} {:.2} + {:?} {:.2} Mbit/s, {:.0} %",
+                    "{}/{rounds} {} {:?} {:.2} + {:?} {:.2} Mbit/s, {:.0} %",
                     round + 1,
-                    link.0,
-                    link.1,
+                    name(link),
                     pair[0],
                     sample.mbits[0],
                     pair[1],
@@ -102,18 +116,22 @@ pub(crate) fn run(options: &Options) -> io::Result<()> {
             }
         }
     }
-    let table = table(&samples, rounds, options.congestion);
-    let name = format!("fairness {}", options.congestion);
-    report::publish(&table, &name, options.write.as_deref())?;
+    let table = table(&links, &samples, rounds, options.congestion);
+    let title = format!("fairness {}", options.congestion);
+    report::publish(&table, &title, options.write.as_deref())?;
     if let Some(path) = &options.json {
         std::fs::write(path, serde_json::to_vec_pretty(&samples)?)?;
     }
     Ok(())
 }
 
+fn name((mbit, rtt_ms, _): &Link) -> String {
+    format!("{mbit}M-{rtt_ms}ms")
+}
+
 fn measure(
     pair: [Kind; 2],
-    (mbit, rtt_ms): (u64, u64),
+    &(mbit, rtt_ms, _): &Link,
     seed: u64,
     seconds: f64,
     congestion: Congestion,
@@ -155,13 +173,13 @@ fn measure(
     })
 }
 
-fn table(samples: &[Sample], rounds: u64, congestion: Congestion) -> String {
+fn table(links: &[Link], samples: &[Sample], rounds: u64, congestion: Congestion) -> String {
     let mut table = format!(
         "{congestion} at both senders, median of {rounds} runs.\n\n\
          | Mbit/s | RTT, ms | senders | share of the first | Jain's index | sum, Mbit/s |\n\
          |---|---|---|---|---|---|\n"
     );
-    for (mbit, rtt_ms) in LINKS {
+    for &(mbit, rtt_ms, _) in links {
         for pair in PAIRS {
             let of = |value: fn(&Sample) -> f64| {
                 let same = |it: &&Sample| it.pair == pair && (it.mbit, it.rtt_ms) == (mbit, rtt_ms);
