@@ -74,7 +74,15 @@ fn marks(kind: &str, protocol: Protocol, family: fn(&Scene, usize) -> SocketAddr
         let reductions = congestion.counted(who).unwrap();
         assert!(reductions > 0, "the {who} sent less");
     }
-    assert_eq!(counted("TcpRetransSegs"), 0);
+    // Nothing was lost. A client kept waiting by a busy machine probes the tail, and the queues of two
+    // processors may change places with packets: the server has those twice and says so.
+    let needless = counted("TcpExtTCPLossProbes") + counted("TcpExtTCPDSACKRecvSegs");
+    assert!(
+        counted("TcpRetransSegs") <= needless,
+        "{:?}",
+        transfer.counters
+    );
+    assert_eq!(counted("TcpExtTCPTimeouts"), 0);
 }
 
 #[test]
