@@ -1,42 +1,28 @@
-//! Figures of anabranch beside Linux's own Multipath TCP as the server, and beside what the
-//! packet device can carry: one run, one machine, interleaved, medians.
+//! Figures of anabranch beside Linux's own Multipath TCP and beside what packet devices can carry:
+//! one run, one machine, interleaved, medians.
 
+mod clients;
 mod cpu;
-mod dumb;
+mod lab;
+mod multipath;
 mod relayed;
 mod report;
-mod scene;
+mod run;
 mod server;
+mod work;
+mod works;
 
-use clap::{Parser, Subcommand, ValueEnum};
-use std::path::PathBuf;
+use clap::{Parser, Subcommand};
 use std::process::ExitCode;
-
-/// The server reads what comes to this port.
-const SINK: u16 = 5001;
-/// The server writes without end to who connects to this port.
-const SOURCE: u16 = 5002;
 
 #[derive(Parser)]
 #[command(name = "anabranch-bench", about, version)]
+#[command(args_conflicts_with_subcommands = true)]
 struct Arguments {
     #[command(subcommand)]
     command: Option<Command>,
-    /// Runs of each measurement; medians are reported.
-    #[arg(long, default_value_t = 5)]
-    rounds: usize,
-    /// Seconds of each run.
-    #[arg(long, default_value_t = 2.0)]
-    seconds: f64,
-    /// One short round: shows that everything runs, not how fast.
-    #[arg(long)]
-    quick: bool,
-    /// Plain TCP instead of Multipath TCP: anabranch beside Linux, over one link.
-    #[arg(long)]
-    plain: bool,
-    /// Write the figures to this file as JSON.
-    #[arg(long)]
-    json: Option<PathBuf>,
+    #[command(flatten)]
+    options: run::Options,
 }
 
 #[derive(Subcommand)]
@@ -45,44 +31,21 @@ enum Command {
     Sender(relayed::sender::Options),
     /// Two senders at once through one queue: what share each gets.
     Fairness(relayed::fairness::Options),
+    /// Schedulers and failover over two paths, beside Linux's Multipath TCP.
+    Multipath(multipath::Options),
     /// A server, in the namespace it is started in.
     #[command(hide = true)]
-    Server {
-        kind: Server,
-        /// Plain TCP only.
-        #[arg(long)]
-        plain: bool,
-    },
-}
-
-/// Who serves.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
-enum Server {
-    /// anabranch's stack over TUN, in this process.
-    Anabranch,
-    /// Linux's own Multipath TCP, or its TCP.
-    Kernel,
-    /// An endpoint without memory over TUN: the ceiling.
-    Dumb,
-}
-
-impl Server {
-    fn name(self) -> &'static str {
-        match self {
-            Server::Anabranch => "anabranch",
-            Server::Kernel => "kernel",
-            Server::Dumb => "dumb",
-        }
-    }
+    Server(server::Server),
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let result = match arguments.command {
-        Some(Command::Server { kind, plain }) => server::run(kind, plain),
+        Some(Command::Server(server)) => server.run(),
         Some(Command::Sender(options)) => relayed::sender::run(&options),
         Some(Command::Fairness(options)) => relayed::fairness::run(&options),
-        None => scene::run(&arguments),
+        Some(Command::Multipath(options)) => multipath::run(&options),
+        None => run::run(&arguments.options, works::ALL),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -4,9 +4,18 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
+use crate::connect::ConnectArgs;
+use crate::explain::ExplainArgs;
+use crate::manual::{self, CompletionsArgs, ManArgs};
+use crate::paths::check::CheckArgs;
+use crate::paths::commands::{
+    self, EndpointArgs, LimitsArgs, MonitorArgs, ReloadArgs, SubflowArgs,
+};
+use crate::pm::PmArgs;
 use crate::serve::ServeArgs;
+use crate::set::{SetArgs, WhyArgs};
 use crate::ss::SsArgs;
 use crate::r#try::TryArgs;
 
@@ -35,9 +44,22 @@ struct Cli {
 
 #[derive(Subcommand, Debug)]
 enum Command {
+    Explain(ExplainArgs),
     Serve(ServeArgs),
+    Connect(ConnectArgs),
+    Pm(PmArgs),
     Ss(SsArgs),
+    Set(SetArgs),
+    Why(WhyArgs),
     Try(TryArgs),
+    Check(CheckArgs),
+    Endpoint(EndpointArgs),
+    Limits(LimitsArgs),
+    Subflow(SubflowArgs),
+    Monitor(MonitorArgs),
+    Reload(ReloadArgs),
+    Man(ManArgs),
+    Completions(CompletionsArgs),
 }
 
 /// Why a command ended without doing what was asked.
@@ -47,6 +69,8 @@ pub enum Failure {
     Usage(String),
     /// Anything else: [`EXIT_FAILED`].
     Failed(String),
+    /// Anything else, with an exit code of its own.
+    Coded(u8, String),
 }
 
 /// Parses `args` (the program's name first), runs the command, and says how it ended.
@@ -56,9 +80,22 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Err(error) => return explain(&error),
     };
     let result = match cli.command {
+        Command::Explain(args) => crate::explain::run(&args),
         Command::Serve(args) => crate::serve::run(args),
+        Command::Connect(args) => crate::connect::run(args),
+        Command::Pm(args) => crate::pm::run(args),
         Command::Ss(args) => crate::ss::run(&args),
+        Command::Set(args) => crate::set::set(args),
+        Command::Why(args) => crate::set::why(args),
         Command::Try(args) => crate::r#try::run(args),
+        Command::Check(args) => crate::paths::check::run(&args),
+        Command::Endpoint(args) => commands::endpoint(&args),
+        Command::Limits(args) => commands::limits(&args),
+        Command::Subflow(args) => commands::subflow(&args),
+        Command::Monitor(args) => commands::monitor(&args),
+        Command::Reload(args) => commands::reload(&args),
+        Command::Man(args) => manual::man(&args, Cli::command()),
+        Command::Completions(args) => manual::completions(&args, Cli::command()),
     };
     match result {
         Ok(()) => ExitCode::from(EXIT_OK),
@@ -69,6 +106,10 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Err(Failure::Failed(reason)) => {
             eprintln!("error: {reason}");
             ExitCode::from(EXIT_FAILED)
+        }
+        Err(Failure::Coded(code, reason)) => {
+            eprintln!("error: {reason}");
+            ExitCode::from(code)
         }
     }
 }

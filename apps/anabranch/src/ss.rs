@@ -15,7 +15,7 @@ use crate::serve::args::CONTROL_PATH;
 /// Show the connections of a running server and their subflows.
 ///
 /// Each connection is a line; below it, each network path that it uses (subflow) is an indented
-/// one. `sent` and `received` are payload bytes, `rtx` counts segments sent again, `rtt` is the
+/// one. `id` names a connection to `anabranch set` and `anabranch why`. `sent` and `received` are payload bytes, `rtx` counts segments sent again, `rtt` is the
 /// smoothed round-trip time and `cwnd` the congestion window.
 #[derive(Args, Debug, Clone)]
 pub struct SsArgs {
@@ -47,7 +47,7 @@ pub fn run(args: &SsArgs) -> Result<(), Failure> {
         Request::Connections
     };
     let mut answers = Vec::new();
-    client::ask(&args.control, request, |answer| answers.push(answer)).map_err(Failure::Failed)?;
+    client::ask(&args.control, &request, |answer| answers.push(answer)).map_err(Failure::Failed)?;
     let text = if args.json {
         as_json(&answers)
     } else {
@@ -67,7 +67,7 @@ fn as_json(answers: &[Answer]) -> String {
         let line = match answer {
             Answer::Connection(connection) => serde_json::to_string(connection),
             Answer::Counters(counters) => serde_json::to_string(counters),
-            Answer::End { .. } | Answer::Error(_) => continue,
+            _ => continue,
         };
         text.push_str(&line.expect("plain data with string keys always has a JSON form"));
         text.push('\n');
@@ -84,7 +84,7 @@ fn as_columns(answers: &[Answer], info: bool) -> String {
         match answer {
             Answer::Connection(connection) => table.connection(connection),
             Answer::Counters(counters) => return counter_lines(counters),
-            Answer::End { .. } | Answer::Error(_) => {}
+            _ => {}
         }
     }
     table.print()
@@ -100,12 +100,12 @@ fn counter_lines(counters: &BTreeMap<String, u64>) -> String {
         })
 }
 
-const COLUMNS: usize = 10;
+const COLUMNS: usize = 11;
 const HEAD: [&str; COLUMNS] = [
-    "proto", "state", "local", "peer", "rtt", "cwnd", "recv-q", "send-q", "sent", "received",
+    "id", "proto", "state", "local", "peer", "rtt", "cwnd", "recv-q", "send-q", "sent", "received",
 ];
 
-/// Rows of cells; the first four columns are aligned left, figures right.
+/// Rows of cells; the first five columns are aligned left, figures right.
 #[derive(Default)]
 struct Table {
     rows: Vec<Row>,
@@ -128,6 +128,7 @@ impl Table {
             None => (String::new(), String::new()),
         };
         let cells = [
+            c.id.clone(),
             c.protocol.clone(),
             c.state.clone(),
             address(c.local),
@@ -141,7 +142,10 @@ impl Table {
         ];
         self.rows.push(Row {
             cells,
-            remarks: alone.map(remarks).unwrap_or_default(),
+            remarks: match alone {
+                Some(subflow) => remarks(subflow),
+                None => of_connection(c),
+            },
             below: alone.and_then(|s| self.figures(s)),
         });
         if alone.is_none() {
@@ -151,6 +155,7 @@ impl Table {
 
     fn subflow(&mut self, s: &Subflow) {
         let cells = [
+            String::new(),
             "  path".to_owned(),
             s.state.clone(),
             address(s.local),
@@ -190,7 +195,7 @@ impl Table {
             let mut line = String::new();
             for (i, (cell, width)) in cells.iter().zip(widths).enumerate() {
                 let _ = match i {
-                    0..4 => write!(line, "{cell:<width$}  "),
+                    0..5 => write!(line, "{cell:<width$}  "),
                     _ => write!(line, "{cell:>width$}  "),
                 };
             }
@@ -204,6 +209,18 @@ impl Table {
         }
         text
     }
+}
+
+/// Version, scheduler, congestion control, and what is wrong.
+fn of_connection(c: &Connection) -> String {
+    let mut remarks = Vec::new();
+    remarks.extend(c.version.map(|version| format!("version {version}")));
+    remarks.extend(c.scheduler.clone());
+    if !c.congestion.is_empty() {
+        remarks.push(c.congestion.clone());
+    }
+    remarks.extend(c.stuck.as_ref().map(|why| format!("STUCK: {why}")));
+    remarks.join(", ")
 }
 
 fn remarks(s: &Subflow) -> String {
@@ -273,7 +290,14 @@ mod tests {
 
     fn connection(protocol: &str, subflows: Vec<Subflow>) -> Answer {
         Answer::Connection(Box::new(Connection {
+            token: None,
+            id: "3.1".into(),
+            scheduler: (protocol == "mptcp").then(|| "minrtt".into()),
+            congestion: "cubic".into(),
+            stuck: None,
+            scheduling: BTreeMap::new(),
             protocol: protocol.into(),
+            version: (protocol == "mptcp").then_some(1),
             state: "ESTABLISHED".into(),
             local: subflows[0].local,
             peer: subflows[0].peer,
@@ -297,6 +321,7 @@ mod tests {
         assert_eq!(
             words[1],
             [
+                "3.1",
                 "mptcp",
                 "ESTABLISHED",
                 "10.0.0.1:80",
@@ -304,7 +329,11 @@ mod tests {
                 "0",
                 "2.83K",
                 "5.00M",
-                "100"
+                "100",
+                "version",
+                "1,",
+                "minrtt,",
+                "cubic"
             ]
         );
         assert_eq!(

@@ -52,6 +52,13 @@ fn connection(protocol: &str) -> Connection {
     let local = "192.0.2.1:80".parse().unwrap();
     let peer = "[2001:db8::1]:40000".parse().unwrap();
     Connection {
+        token: None,
+        id: "1.1".into(),
+        scheduler: None,
+        congestion: "cubic".into(),
+        stuck: None,
+        scheduling: BTreeMap::new(),
+        version: None,
         protocol: protocol.into(),
         state: "ESTAB".into(),
         local,
@@ -95,7 +102,7 @@ fn with_server<T: Send + 'static>(path: &Path, ask: impl FnOnce() -> T + Send + 
 fn ask(path: PathBuf, request: Request) -> impl FnOnce() -> Vec<Answer> {
     move || {
         let mut answers = Vec::new();
-        client::ask(&path, request, |answer| answers.push(answer)).unwrap();
+        client::ask(&path, &request, |answer| answers.push(answer)).unwrap();
         answers
     }
 }
@@ -197,13 +204,13 @@ fn a_second_server_leaves_the_first_one_alone() {
 #[test]
 fn what_is_no_server_is_told_in_one_line() {
     let place = Place::new("nothing");
-    let none = client::ask(&place.socket(), Request::Counters, |_| {}).unwrap_err();
+    let none = client::ask(&place.socket(), &Request::Counters, |_| {}).unwrap_err();
     assert!(
         none.contains("anabranch serve") && !none.contains('\n'),
         "{none}"
     );
     std::fs::write(place.socket(), "a file").unwrap();
-    let file = client::ask(&place.socket(), Request::Counters, |_| {}).unwrap_err();
+    let file = client::ask(&place.socket(), &Request::Counters, |_| {}).unwrap_err();
     assert!(
         file.contains("control.sock") && !file.contains('\n'),
         "{file}"

@@ -7,13 +7,13 @@ use anabranch_sockets::{ConnectConfig, Host, StackConfig, Stream};
 use anabranch_tcp::congestion::Algorithm;
 use bytes::Bytes;
 use clap::ValueEnum;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use socket2::SockRef;
 use std::fmt;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
@@ -22,7 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const CHUNK: usize = 64 << 10;
 
 /// Which sender.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Kind {
     Anabranch,
@@ -93,7 +93,7 @@ pub(crate) enum Sender {
 }
 
 impl Sender {
-    /// Connects sender number `number` of `path` to `port` and writes.
+    /// Connects sender number `number` of `path` to `port` and writes; returns when connected.
     pub(crate) fn start(
         path: &Path,
         kind: Kind,
@@ -121,6 +121,7 @@ impl Sender {
         let mut config = StackConfig::default();
         config.tcp.congestion.algorithm = congestion.ours();
         let (stop, stopped) = oneshot::channel();
+        let (connected, established) = mpsc::channel();
         let thread = thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
@@ -133,10 +134,18 @@ impl Sender {
                 };
                 let from = SocketAddr::new(from, 0);
                 let stream = host.connect(from, to, plain).await?;
+                // The caller waits for it.
+                let _ = connected.send(());
                 write_until(stream, stopped).await
             })
         });
-        Ok(Sender::Anabranch { stop, thread })
+        match established.recv() {
+            Ok(()) => Ok(Sender::Anabranch { stop, thread }),
+            Err(mpsc::RecvError) => {
+                let failed = thread.join().expect("the sender does not panic");
+                Err(failed.expect_err("it did not come to write"))
+            }
+        }
     }
 
     /// Stops it, in the middle of what it does.

@@ -2,11 +2,12 @@
 
 use crate::relayed::ends::{Congestion, Kind, Receiver, Sender};
 use crate::relayed::path::Path;
+use crate::relayed::series::Series;
 use crate::report::{self, median};
 use anabranch_interop::require;
 use anabranch_sim::LinkConfig;
 use clap::Args;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::io;
 use std::path::PathBuf;
 use std::thread;
@@ -28,8 +29,9 @@ const LINKS: [Link; 4] = [(10, 20, 1.0), (10, 80, 1.5), (100, 20, 2.0), (100, 80
 /// Options of this scene.
 #[derive(Args, Debug)]
 pub(crate) struct Options {
-    /// Runs of each pair on each link; medians are reported.
-    #[arg(long, default_value_t = 3)]
+    /// Runs of each pair on each link, an even number, so that each is first as often as the other;
+    /// medians are reported.
+    #[arg(long, default_value_t = 4)]
     rounds: u64,
     /// Only links whose name contains this, such as `10M-80ms`.
     #[arg(long)]
@@ -47,14 +49,14 @@ pub(crate) struct Options {
     /// Write the table into this file, where it says so.
     #[arg(long, value_name = "FILE")]
     write: Option<PathBuf>,
-    /// Write the figures to this file as JSON.
-    #[arg(long)]
-    json: Option<PathBuf>,
+    #[command(flatten)]
+    series: Series,
 }
 
 /// One run.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Sample {
+    round: u64,
     pair: [Kind; 2],
     mbit: u64,
     rtt_ms: u64,
@@ -97,32 +99,35 @@ pub(crate) fn run(options: &Options) -> io::Result<()> {
                 .is_none_or(|part| name(link).contains(part))
         })
         .collect();
-    let mut samples = Vec::new();
-    for round in 0..rounds {
-        for link in &links {
-            for pair in PAIRS {
-                let sample = measure(pair, link, round, seconds * link.2, options.congestion)?;
-                eprintln!(
-                    "{}/{rounds} {} {:?} {:.2} + {:?} {:.2} Mbit/s, {:.0} %",
-                    round + 1,
-                    name(link),
-                    pair[0],
-                    sample.mbits[0],
-                    pair[1],
-                    sample.mbits[1],
-                    100.0 * sample.share()
-                );
-                samples.push(sample);
-            }
+    let mut samples: Vec<Sample> = options.series.earlier()?;
+    let first = samples.iter().map(|it| it.round + 1).max().unwrap_or(0);
+    let rounds = first + rounds;
+    // Neighbours are different links, so that runs at the same time are not all of the largest.
+    let mut jobs = Vec::new();
+    for round in first..rounds {
+        for pair in PAIRS {
+            jobs.extend(links.iter().map(|link| (round, pair, *link)));
         }
     }
+    let new = options.series.run(&jobs, |&(round, pair, link)| {
+        let sample = measure(pair, &link, round, seconds * link.2, options.congestion)?;
+        eprintln!(
+            "{}/{rounds} {} {} {:.2} + {} {:.2} Mbit/s, {:.0} %",
+            round + 1,
+            name(&link),
+            pair[0],
+            sample.mbits[0],
+            pair[1],
+            sample.mbits[1],
+            100.0 * sample.share()
+        );
+        Ok(sample)
+    })?;
+    samples.extend(new);
     let table = table(&links, &samples, rounds, options.congestion);
     let title = format!("fairness {}", options.congestion);
     report::publish(&table, &title, options.write.as_deref())?;
-    if let Some(path) = &options.json {
-        std::fs::write(path, serde_json::to_vec_pretty(&samples)?)?;
-    }
-    Ok(())
+    options.series.keep(&samples)
 }
 
 fn name((mbit, rtt_ms, _): &Link) -> String {
@@ -132,19 +137,20 @@ fn name((mbit, rtt_ms, _): &Link) -> String {
 fn measure(
     pair: [Kind; 2],
     &(mbit, rtt_ms, _): &Link,
-    seed: u64,
+    round: u64,
     seconds: f64,
     congestion: Congestion,
 ) -> io::Result<Sample> {
     let link = LinkConfig::new(mbit, rtt_ms / 2);
-    let path = Path::new((link.clone(), link), seed, None)?;
+    let path = Path::new((link.clone(), link), round, None)?;
     let receivers = [
         Receiver::start(&path, PORTS[0])?,
         Receiver::start(&path, PORTS[1])?,
     ];
-    // Who comes first changes from round to round.
+    // Who comes first changes from round to round: the other begins to connect when it is connected,
+    // a round trip later.
     let mut order = [0, 1];
-    if seed % 2 == 1 {
+    if round % 2 == 1 {
         order.reverse();
     }
     let mut senders = Vec::new();
@@ -166,6 +172,7 @@ fn measure(
     }
     path.close()?;
     Ok(Sample {
+        round,
         pair,
         mbit,
         rtt_ms,
@@ -176,20 +183,27 @@ fn measure(
 fn table(links: &[Link], samples: &[Sample], rounds: u64, congestion: Congestion) -> String {
     let mut table = format!(
         "{congestion} at both senders, median of {rounds} runs.\n\n\
-         | Mbit/s | RTT, ms | senders | share of the first | Jain's index | sum, Mbit/s |\n\
-         |---|---|---|---|---|---|\n"
+         | Mbit/s | RTT, ms | senders | share of the first | least, most | Jain's index | sum, Mbit/s |\n\
+         |---|---|---|---|---|---|---|\n"
     );
     for &(mbit, rtt_ms, _) in links {
         for pair in PAIRS {
-            let of = |value: fn(&Sample) -> f64| {
-                let same = |it: &&Sample| it.pair == pair && (it.mbit, it.rtt_ms) == (mbit, rtt_ms);
-                median(samples.iter().filter(same).map(value).collect())
+            let all: Vec<_> = samples
+                .iter()
+                .filter(|it| it.pair == pair && (it.mbit, it.rtt_ms) == (mbit, rtt_ms))
+                .collect();
+            let of = |value: fn(&Sample) -> f64| median(all.iter().map(|it| value(it)).collect());
+            let share = |pick: fn(f64, f64) -> f64| {
+                let shares = all.iter().map(|it| 100.0 * it.share());
+                shares.reduce(pick).unwrap_or(f64::NAN)
             };
             table += &format!(
-                "| {mbit} | {rtt_ms} | {} and {} | {:.0} % | {:.3} | {:.2} |\n",
+                "| {mbit} | {rtt_ms} | {} and {} | {:.0} % | {:.0}, {:.0} % | {:.3} | {:.2} |\n",
                 pair[0],
                 pair[1],
                 100.0 * of(Sample::share),
+                share(f64::min),
+                share(f64::max),
                 of(Sample::jain),
                 of(Sample::sum),
             );

@@ -5,3 +5,4 @@ pub(crate) mod ends;
 pub(crate) mod fairness;
 pub(crate) mod path;
 pub(crate) mod sender;
+mod series;

@@ -2,12 +2,13 @@
 
 use crate::relayed::ends::{self, Congestion, Kind, Receiver, Sender};
 use crate::relayed::path::Path;
+use crate::relayed::series::Series;
 use crate::report::{self, median};
 use anabranch_interop::require;
 use anabranch_sim::{Faults, LinkConfig, Loss};
 use clap::Args;
-use serde::Serialize;
-use std::fmt::{self, Write as _};
+use serde::{Deserialize, Serialize};
+use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use std::thread;
@@ -39,9 +40,8 @@ pub(crate) struct Options {
     /// Write the table into this file, where it says so.
     #[arg(long, value_name = "FILE")]
     write: Option<PathBuf>,
-    /// Write the figures to this file as JSON.
-    #[arg(long)]
-    json: Option<PathBuf>,
+    #[command(flatten)]
+    series: Series,
 }
 
 /// What befalls packets on their way to the receiver.
@@ -120,7 +120,7 @@ impl Cell {
 }
 
 /// One run.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Sample {
     cell: String,
     sender: Kind,
@@ -136,7 +136,7 @@ struct Sample {
     /// Lost on the path.
     lost: u64,
     /// The relay's delay beyond what it should have been: median and 99 % of packets, µs.
-    relay_late_us: [u128; 2],
+    relay_late_us: [u64; 2],
 }
 
 /// Everything, interleaved: in each round each cell is measured with both senders.
@@ -152,34 +152,51 @@ pub(crate) fn run(options: &Options) -> io::Result<()> {
     if let Some(part) = &options.cell {
         cells.retain(|cell| cell.to_string().contains(part));
     }
-    let mut samples = Vec::new();
-    for round in 0..rounds {
-        for cell in &cells {
-            let mut kinds = [Kind::Anabranch, Kind::Kernel];
-            if round % 2 == 1 {
-                kinds.reverse();
-            }
-            let mut line = format!("{}/{rounds} {cell:<16}", round + 1, cell = cell.to_string());
-            for kind in kinds {
-                let sample = measure(*cell, kind, round, seconds, options)?;
-                write!(
-                    line,
-                    "  {kind:?} {:6.2} Mbit/s ({} again, {} timeouts, {} twice)",
-                    sample.mbits, sample.retransmits, sample.timeouts, sample.duplicates
-                )
-                .expect("a string takes anything");
-                samples.push(sample);
-            }
-            eprintln!("{line}");
-        }
-    }
+    let mut samples: Vec<Sample> = options.series.earlier()?;
+    let first = samples.iter().map(|it| it.seed + 1).max().unwrap_or(0);
+    let rounds = first + rounds;
+    let jobs: Vec<_> = (first..rounds)
+        .flat_map(|round| cells.iter().map(move |cell| (round, *cell)))
+        .collect();
+    let new = options.series.run(&jobs, |&(round, cell)| {
+        let both = compare(cell, round, seconds, options)?;
+        eprintln!(
+            "{}/{rounds} {}",
+            round + 1,
+            both.each_ref().map(line).concat()
+        );
+        Ok(both)
+    })?;
+    samples.extend(new.into_iter().flatten());
     let table = table(&cells, &samples, rounds, options.congestion);
     let name = format!("sender {}", options.congestion);
     report::publish(&table, &name, options.write.as_deref())?;
-    if let Some(path) = &options.json {
-        std::fs::write(path, serde_json::to_vec_pretty(&samples)?)?;
+    options.series.keep(&samples)
+}
+
+/// Both senders in one cell, one after the other; who comes first changes from round to round.
+fn compare(cell: Cell, round: u64, seconds: f64, options: &Options) -> io::Result<[Sample; 2]> {
+    let mut kinds = [Kind::Anabranch, Kind::Kernel];
+    if round % 2 == 1 {
+        kinds.reverse();
     }
-    Ok(())
+    let [first, second] = kinds;
+    Ok([
+        measure(cell, first, round, seconds, options)?,
+        measure(cell, second, round, seconds, options)?,
+    ])
+}
+
+fn line(sample: &Sample) -> String {
+    format!(
+        "{:<16} {} {:6.2} Mbit/s ({} again, {} timeouts, {} twice)  ",
+        sample.cell,
+        sample.sender,
+        sample.mbits,
+        sample.retransmits,
+        sample.timeouts,
+        sample.duplicates
+    )
 }
 
 fn measure(
@@ -215,7 +232,7 @@ fn measure(
         duplicates,
         queue_drops: seen.there.queue_drops,
         lost: seen.there.lost,
-        relay_late_us: [0.5, 0.99].map(|part| seen.lateness.quantile(part).as_micros()),
+        relay_late_us: [0.5, 0.99].map(|part| seen.lateness.quantile(part).as_micros() as u64),
     })
 }
 

@@ -10,7 +10,7 @@ use crate::tool::{feed, output, tool};
 #[derive(Debug)]
 pub struct Fault<'a> {
     host: &'a Host,
-    table: &'static str,
+    table: String,
 }
 
 /// Which packets lose their MPTCP options.
@@ -29,13 +29,15 @@ pub enum Strip {
 impl<'a> Fault<'a> {
     /// Drops everything that crosses the interface, in silence and both ways.
     pub fn blackhole(host: &'a Host, interface: &str) -> io::Result<Self> {
+        // Several interfaces may be black holes at once.
+        let table = format!("blackhole-{interface}");
         let rules = format!(
-            "add chain inet blackhole in {{ type filter hook prerouting priority -400; }}
-             add chain inet blackhole out {{ type filter hook postrouting priority 400; }}
-             add rule inet blackhole in iifname {interface} drop
-             add rule inet blackhole out oifname {interface} drop"
+            "add chain inet {table} in {{ type filter hook prerouting priority -400; }}
+             add chain inet {table} out {{ type filter hook postrouting priority 400; }}
+             add rule inet {table} in iifname {interface} drop
+             add rule inet {table} out oifname {interface} drop"
         );
-        Self::apply(host, "blackhole", &rules)
+        Self::apply(host, &table, &rules)
     }
 
     /// Strips the MPTCP options of segments that enter the server's `host` or leave it.
@@ -57,6 +59,66 @@ impl<'a> Fault<'a> {
              {also}"
         );
         Self::apply(host, "strip", &rules)
+    }
+
+    /// Drops SYNs with an MPTCP option that enter the server's `host`, in silence.
+    pub fn drop_capable_syns(host: &'a Host) -> io::Result<Self> {
+        let rules = "add chain inet syns in { type filter hook prerouting priority -400; }
+             add rule inet syns in tcp flags & (syn|ack) == syn tcp option mptcp exists drop";
+        Self::apply(host, "syns", rules)
+    }
+
+    /// Strips the MPTCP options of all that enters or leaves `host` by an interface.
+    pub fn strip_link(host: &'a Host, interface: &str) -> io::Result<Self> {
+        let rules = format!(
+            "add chain inet strip in {{ type filter hook prerouting priority -400; }}
+             add chain inet strip out {{ type filter hook postrouting priority 400; }}
+             add rule inet strip in iifname {interface} reset tcp option mptcp
+             add rule inet strip out oifname {interface} reset tcp option mptcp"
+        );
+        Self::apply(host, "strip", &rules)
+    }
+
+    /// Alters two bytes of the payload of one large packet in 50 that enters (`in`) or leaves
+    /// (`out`) `host` by an interface; the TCP checksum is mended. Counts them as `altered`.
+    pub fn alter(host: &'a Host, chain: &str, interface: &str) -> io::Result<Self> {
+        let (hook, priority, end) = match chain {
+            "in" => ("prerouting", -400, "iifname"),
+            _ => ("postrouting", 400, "oifname"),
+        };
+        // No TCP header is longer than 60 bytes.
+        let rules = format!(
+            "add chain inet alter {chain} {{ type filter hook {hook} priority {priority}; }}
+             add counter inet alter altered
+             add rule inet alter {chain} {end} {interface} meta l4proto tcp \
+             meta length > 1000 numgen inc mod 50 20 @th,512,16 set 0x5a5a counter name altered"
+        );
+        Self::apply(host, "alter", &rules)
+    }
+
+    /// Alters two bytes, 64 bytes after the start of the TCP header, of one small packet with
+    /// payload that enters (`in`) or leaves (`out`) `host`: the one after `spared` others. The TCP
+    /// checksum is mended. Counts it as `altered`.
+    pub fn alter_once(host: &'a Host, chain: &str, spared: u32) -> io::Result<Self> {
+        let (hook, priority, end) = match chain {
+            "in" => ("prerouting", -400, "iifname"),
+            _ => ("postrouting", 400, "oifname"),
+        };
+        let rules = format!(
+            "add chain inet alter {chain} {{ type filter hook {hook} priority {priority}; }}
+             add counter inet alter altered
+             add rule inet alter {chain} {end} link0 meta l4proto tcp meta length 300-1000 \
+             numgen inc mod 1000000 {spared} @th,512,16 set 0x5a5a counter name altered"
+        );
+        Self::apply(host, "alter", &rules)
+    }
+
+    /// Resets SYNs with an MPTCP option that reach the server's `host`.
+    pub fn reset_capable_syns(host: &'a Host) -> io::Result<Self> {
+        let rules = "add chain inet resets in { type filter hook input priority 0; }
+             add rule inet resets in tcp flags & (syn|ack) == syn tcp option mptcp exists \
+             reject with tcp reset";
+        Self::apply(host, "resets", rules)
     }
 
     /// Marks every `nth` packet that `host` forwards and that may be marked as having met
@@ -95,8 +157,9 @@ impl<'a> Fault<'a> {
         number.ok_or_else(|| io::Error::other(format!("no count in {text}")))
     }
 
-    fn apply(host: &'a Host, table: &'static str, rules: &str) -> io::Result<Self> {
+    fn apply(host: &'a Host, table: &str, rules: &str) -> io::Result<Self> {
         host.run(|| feed("nft", "-f -", &format!("add table inet {table}\n{rules}\n")))?;
+        let table = table.to_owned();
         Ok(Self { host, table })
     }
 }

@@ -1,13 +1,13 @@
 #![doc = include_str!("../README.md")]
 
 pub mod backend;
-pub mod capture;
+pub mod connector;
 pub mod counters;
+pub mod eventually;
 pub mod exchange;
 pub mod fault;
 pub mod host;
 pub mod path;
-pub mod pattern;
 pub mod require;
 pub mod scene;
 pub mod server;
@@ -15,3 +15,5 @@ pub mod snapshot;
 pub mod socket;
 pub mod tool;
 pub mod topology;
+
+pub use anabranch_capture::pattern;

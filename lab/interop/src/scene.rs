@@ -7,10 +7,12 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use anabranch_capture::record::{Capture, Recording};
+use anabranch_capture::{Judge, Opinion};
+
 use crate::backend::Backend;
-use crate::capture::{Capture, Opinion, Recording};
 use crate::counters::{CLEAN, Counters, interface_bytes};
-use crate::exchange::{self, Outcome, Plan, Seen};
+use crate::exchange::{self, Outcome, PLAN_LEN, Plan, Seen};
 use crate::pattern::Pattern;
 use crate::server::Anabranch;
 use crate::socket::{self, Protocol};
@@ -252,7 +254,7 @@ impl Scene {
             let patterns = plans
                 .iter()
                 .flat_map(|p| [p.up_pattern(), p.down_pattern()]);
-            let capture = Capture::start(patterns.collect())?;
+            let capture = Capture::start(Judge::new(patterns.collect(), PLAN_LEN as u64))?;
             let before = Counters::read()?;
             let client = |plan: &Plan| {
                 let stream = socket::connect(protocol, from, to, PATIENCE)?;

@@ -1,4 +1,4 @@
-//! `anabranch serve` as an operator runs it: a process.
+//! `anabranch serve` and `anabranch pm` as an operator runs them: a process.
 
 use std::io::{self, BufRead, BufReader};
 use std::net::SocketAddr;
@@ -20,7 +20,7 @@ const START: Duration = Duration::from_secs(20);
 /// How long it may go on with open connections when a test is over.
 const LAST_WISH: Duration = Duration::from_millis(500);
 
-/// A running `anabranch serve`. Dropping it ends it; its log is printed if a test failed.
+/// A running `anabranch serve` or `anabranch pm`. Dropping it ends it; its log is printed if a test failed.
 #[derive(Debug)]
 pub struct Anabranch {
     program: PathBuf,
@@ -60,12 +60,30 @@ impl Anabranch {
         .to_vec();
         all.extend(["--control".to_owned(), control.display().to_string()]);
         all.extend_from_slice(arguments);
+        Self::launch(program, host, all, control)
+    }
+
+    /// Starts `anabranch pm` on `host`, and waits until it manages paths. What it keeps account of
+    /// is in `folder`.
+    pub fn manage(host: &Host, folder: &Path, arguments: &[&str]) -> io::Result<Self> {
+        let mut all = ["pm", "--state-dir"].map(str::to_owned).to_vec();
+        all.push(folder.display().to_string());
+        all.extend(arguments.iter().map(|&argument| argument.to_owned()));
+        Self::launch(program()?, host, all, folder.join("pm.sock"))
+    }
+
+    fn launch(
+        program: PathBuf,
+        host: &Host,
+        arguments: Vec<String>,
+        control: PathBuf,
+    ) -> io::Result<Self> {
         let log = Arc::new(Mutex::new(String::new()));
-        let child = spawn(&program, host, &all, &log)?;
+        let child = spawn(&program, host, &arguments, &log)?;
         let mut server = Self {
             program,
             child,
-            arguments: all,
+            arguments,
             control,
             log,
         };
@@ -114,8 +132,14 @@ impl Anabranch {
     }
 
     fn ask(&self, what: &str) -> io::Result<String> {
+        self.command(&["ss", what])
+    }
+
+    /// What a command of `anabranch` to this process prints.
+    pub fn command(&self, words: &[&str]) -> io::Result<String> {
         let output = Command::new(&self.program)
-            .args(["ss", what, "--control"])
+            .args(words)
+            .arg("--control")
             .arg(&self.control)
             .output()?;
         let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
@@ -123,6 +147,11 @@ impl Anabranch {
             return Err(io::Error::other(text(&output.stderr)));
         }
         Ok(text(&output.stdout))
+    }
+
+    /// Where it answers.
+    pub fn control(&self) -> &Path {
+        &self.control
     }
 
     /// What it wrote to standard error so far.
@@ -204,7 +233,7 @@ impl Drop for Anabranch {
         }
         let _ = std::fs::remove_file(&self.control);
         if thread::panicking() {
-            eprintln!("log of anabranch serve:\n{}", self.log());
+            eprintln!("log of anabranch:\n{}", self.log());
         }
     }
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::tool::output;
 
-/// Rules, routes, addresses, interfaces and sysctls of a namespace, one line each.
+/// Rules, routes, addresses, interfaces, sysctls and rules of nftables of a namespace, one line each.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Snapshot(BTreeSet<String>);
 
@@ -30,6 +30,9 @@ impl Snapshot {
             for line in output("ip", question)?.lines() {
                 lines.insert(format!("{question}: {}", line.trim_end()));
             }
+        }
+        for (number, line) in output("nft", "list ruleset")?.lines().enumerate() {
+            lines.insert(format!("nftables {number}: {line}"));
         }
         sysctls(Path::new("/proc/sys/net"), &mut lines)?;
         Ok(Self(lines))

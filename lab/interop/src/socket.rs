@@ -69,13 +69,18 @@ pub fn connect(
     Ok(socket.into())
 }
 
-/// Connects to `to` by TCP and sends `first`, with the SYN if the kernel has a Fast Open cookie of
+/// Connects to `to` and sends `first`, with the SYN if the kernel has a Fast Open cookie of
 /// the server (RFC 7413; `MSG_FASTOPEN`).
-pub fn connect_with(to: SocketAddr, first: &[u8], patience: Duration) -> io::Result<TcpStream> {
+pub fn connect_with(
+    protocol: Protocol,
+    to: SocketAddr,
+    first: &[u8],
+    patience: Duration,
+) -> io::Result<TcpStream> {
     let socket = Socket::new(
         Domain::for_address(to),
         Type::STREAM,
-        Some(socket2::Protocol::TCP),
+        Some(protocol.number()),
     )?;
     socket.set_write_timeout(Some(patience))?;
     let sent = socket.send_to_with_flags(first, &to.into(), nix::libc::MSG_FASTOPEN)?;

@@ -2,12 +2,15 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anabranch_kernel::mptcp::{self, Flags, Limits, PathManager};
 use anabranch_kernel::route::Route;
 use anabranch_kernel::rule::{Action, Rule};
-use anabranch_kernel::{Error, Netlink, Result, TokenBucket};
+use anabranch_kernel::{Error, Link, Netlink, Result, TokenBucket};
 
+use crate::eventually::PATIENCE;
 use crate::host::Host;
 
 /// Prefix lengths of a link's subnets.
@@ -20,6 +23,10 @@ const BURST: u32 = 68 << 10;
 /// How long a packet may wait for its turn on a link with a rate, in milliseconds.
 const QUEUE_MS: u64 = 50;
 
+fn lacks_carrier(link: &Link) -> bool {
+    link.up && !link.running
+}
+
 /// Which end of the links.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
@@ -29,7 +36,7 @@ pub enum Side {
     Server,
 }
 
-/// What an address of the client is to the kernel's path manager.
+/// What an address is to the kernel's path manager.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Endpoint {
     /// Open a subflow from it when a connection is up.
@@ -38,6 +45,28 @@ pub enum Endpoint {
     Backup,
     /// From it to each address the server announces.
     Fullmesh,
+    /// Announced.
+    Signal,
+    /// Announced with a port, on which the kernel listens for joins alone.
+    Port(u16),
+}
+
+impl Endpoint {
+    fn flags(self) -> Flags {
+        match self {
+            Self::Subflow => Flags::SUBFLOW,
+            Self::Backup => Flags::SUBFLOW | Flags::BACKUP,
+            Self::Fullmesh => Flags::SUBFLOW | Flags::FULLMESH,
+            Self::Signal | Self::Port(_) => Flags::SIGNAL,
+        }
+    }
+
+    fn port(self) -> u16 {
+        match self {
+            Self::Port(port) => port,
+            _ => 0,
+        }
+    }
 }
 
 /// A client and a server, each in its own network namespace, joined by veth pairs `link0`,
@@ -66,13 +95,10 @@ impl Topology {
         for link in 0..links {
             topology.add_link(link)?;
         }
+        topology.await_carrier()?;
         for side in [Side::Client, Side::Server] {
             // As many as there may be: a test for many subflows must not measure the limit.
-            let limits = Limits {
-                subflows: 8,
-                add_addr_accepted: 8,
-            };
-            topology.on(side, || PathManager::open()?.set_limits(limits))?;
+            topology.set_limits(side, 8, 8)?;
         }
         Ok(topology)
     }
@@ -107,17 +133,30 @@ impl Topology {
 
     /// Tells the client's path manager about one of its addresses.
     pub fn add_endpoint(&self, addr: IpAddr, kind: Endpoint) -> io::Result<()> {
-        let flags = match kind {
-            Endpoint::Subflow => Flags::SUBFLOW,
-            Endpoint::Backup => Flags::SUBFLOW | Flags::BACKUP,
-            Endpoint::Fullmesh => Flags::SUBFLOW | Flags::FULLMESH,
-        };
-        self.path_manager(Side::Client, addr, flags)
+        self.endpoint(Side::Client, addr, kind)
     }
 
     /// Lets the server's kernel announce one of its addresses (when the kernel is the server).
     pub fn announce_by_kernel(&self, addr: IpAddr) -> io::Result<()> {
-        self.path_manager(Side::Server, addr, Flags::SIGNAL)
+        self.endpoint(Side::Server, addr, Endpoint::Signal)
+    }
+
+    /// Tells the path manager of either side about one of its addresses.
+    pub fn endpoint(&self, side: Side, addr: IpAddr, kind: Endpoint) -> io::Result<()> {
+        let endpoint = mptcp::Endpoint {
+            port: kind.port(),
+            ..mptcp::Endpoint::new(addr, kind.flags())
+        };
+        self.on(side, || PathManager::open()?.add(&endpoint))
+    }
+
+    /// How much the path manager of one side takes of what there is.
+    pub fn set_limits(&self, side: Side, subflows: u32, add_addr_accepted: u32) -> io::Result<()> {
+        let limits = Limits {
+            subflows,
+            add_addr_accepted,
+        };
+        self.on(side, || PathManager::open()?.set_limits(limits))
     }
 
     /// Takes a link down or up at one side; the other side loses its carrier.
@@ -128,6 +167,26 @@ impl Topology {
         }
         self.on(side, || Netlink::open()?.set_up(&name))?;
         self.configure(side, link)
+    }
+
+    /// Waits until each link has its carrier: the kernel sees to that by the way, on a busy machine
+    /// later than a connection is made, and a join over a link without it is never tried again.
+    fn await_carrier(&self) -> io::Result<()> {
+        let deadline = Instant::now() + PATIENCE;
+        for side in [Side::Client, Side::Server] {
+            let dead = || {
+                self.on(side, || {
+                    Ok(Netlink::open()?.links()?.iter().any(lacks_carrier))
+                })
+            };
+            while dead()? {
+                if Instant::now() > deadline {
+                    return Err(io::Error::other("a link without carrier"));
+                }
+                thread::sleep(Duration::from_millis(1));
+            }
+        }
+        Ok(())
     }
 
     /// Limits what either side sends over a link, in bits per second.
@@ -143,12 +202,6 @@ impl Topology {
             self.on(side, || Netlink::open()?.set_rate(&name, bucket))?;
         }
         Ok(())
-    }
-
-    fn path_manager(&self, side: Side, addr: IpAddr, flags: Flags) -> io::Result<()> {
-        self.on(side, || {
-            PathManager::open()?.add(&mptcp::Endpoint::new(addr, flags))
-        })
     }
 
     fn on<T: Send>(&self, side: Side, work: impl FnOnce() -> Result<T> + Send) -> io::Result<T> {

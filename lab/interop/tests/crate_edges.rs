@@ -10,19 +10,26 @@ const EDGES: &[(&str, &[&str])] = &[
     ("wire", &[]),
     ("tcp", &["wire"]),
     ("mptcp", &["wire", "tcp"]),
-    ("stack", &["wire", "tcp", "mptcp"]),
+    ("paths", &[]),
+    ("stack", &["wire", "tcp", "mptcp", "paths"]),
     ("drivers", &["wire"]),
     ("kernel", &[]),
     ("sockets", &["wire", "tcp", "mptcp", "stack", "drivers"]),
     ("cabi", &[]),
+    ("heap", &[]),
+    ("counts", &["wire", "stack", "heap"]),
     ("sim", &["wire", "tcp", "mptcp", "stack"]),
     (
         "interop",
         &[
-            "wire", "tcp", "mptcp", "stack", "drivers", "kernel", "sockets", "sim",
+            "wire", "tcp", "mptcp", "stack", "drivers", "kernel", "sockets", "sim", "capture",
         ],
     ),
-    ("packetdrill", &["wire", "tcp", "mptcp", "stack", "cabi"]),
+    ("capture", &[]),
+    (
+        "packetdrill",
+        &["wire", "tcp", "mptcp", "stack", "cabi", "kernel"],
+    ),
 ];
 
 /// The command and the benches may know everything.
@@ -37,8 +44,10 @@ const PROTOCOL_DEPENDENCIES: &[&str] = &[
     "sha1",
     "sha2",
     "hmac",
+    "subtle",
     "siphasher",
     "rand_chacha",
+    "zeroize",
 ];
 
 fn root() -> PathBuf {
@@ -119,7 +128,7 @@ fn crates_know_only_whom_they_may() {
 #[test]
 fn protocol_crates_use_nothing_that_touches_the_world() {
     let all = dependencies();
-    for short in ["wire", "tcp", "mptcp", "stack"] {
+    for short in ["wire", "tcp", "mptcp", "paths", "stack"] {
         let name = format!("anabranch-{short}");
         for dependency in all[&name].iter().filter(|d| !d.starts_with("anabranch-")) {
             assert!(
@@ -141,7 +150,7 @@ fn tcp_has_never_heard_of_multipath() {
 
 #[test]
 fn unsafe_code_stands_in_system_only() {
-    for short in ["wire", "tcp", "mptcp", "stack"] {
+    for short in ["wire", "tcp", "mptcp", "paths", "stack"] {
         let path = root().join("protocol").join(short).join("src/lib.rs");
         let text = fs::read_to_string(&path).expect("a crate root");
         assert!(

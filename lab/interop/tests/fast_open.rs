@@ -5,7 +5,7 @@ use anabranch_interop::counters::Counters;
 use anabranch_interop::exchange::{self, Plan};
 use anabranch_interop::require;
 use anabranch_interop::scene::{PATIENCE, Scene, Service};
-use anabranch_interop::socket;
+use anabranch_interop::socket::{self, Protocol};
 use anabranch_kernel::sysctl;
 use std::io::Read;
 use std::net::{Shutdown, SocketAddr};
@@ -27,9 +27,13 @@ fn scene() -> Scene {
 /// A connection of the kernel whose plan may go with the SYN; what its kernel
 /// counted.
 fn transfer(scene: &Scene, to: SocketAddr, plan: &Plan) -> Counters {
+    transfer_by(Protocol::Tcp, scene, to, plan)
+}
+
+fn transfer_by(protocol: Protocol, scene: &Scene, to: SocketAddr, plan: &Plan) -> Counters {
     let (client, counters) = scene.topology.client.run(|| {
         let before = Counters::read().unwrap();
-        let stream = socket::connect_with(to, &plan.encode(), PATIENCE).unwrap();
+        let stream = socket::connect_with(protocol, to, &plan.encode(), PATIENCE).unwrap();
         let client = exchange::client_behind_plan(&stream, plan, PATIENCE).unwrap();
         (client, Counters::read().unwrap().since(&before))
     });
@@ -79,7 +83,7 @@ fn a_request_and_its_end() {
         plan.up_pattern()
             .fill(0, &mut request[exchange::PLAN_LEN..]);
         let answer = scene.topology.client.run(|| {
-            let mut stream = socket::connect_with(to, &request, PATIENCE).unwrap();
+            let mut stream = socket::connect_with(Protocol::Tcp, to, &request, PATIENCE).unwrap();
             stream.shutdown(Shutdown::Write).unwrap();
             stream.set_read_timeout(Some(PATIENCE)).unwrap();
             let mut answer = Vec::new();
@@ -119,4 +123,24 @@ fn a_cookie_that_is_no_longer_good() {
     let again = transfer(&scene, to, &Plan::new(3, 100_000, 1000));
     let active = vec![("TcpExtTCPFastOpenActive", 1)];
     assert_eq!(counted(&again, &scene), (active, [0, 1, 1, 0]));
+}
+
+/// Of Multipath TCP: the payload of the SYN comes before the data sequence (RFC 8684 §B), and both
+/// sides agree on where that begins.
+#[test]
+fn the_kernel_sends_with_the_syn_over_multipath_tcp() {
+    if !require::lab() {
+        return;
+    }
+    let scene = scene();
+    let to = scene.v4(0);
+    for (seed, taken) in [(1, 0), (2, 1)] {
+        let plan = Plan::new(seed, 100_000, 100_000);
+        let counters = transfer_by(Protocol::Mptcp, &scene, to, &plan);
+        assert_eq!(counters.with_prefix("MPTcpExtMPCapableFallback"), []);
+        assert_eq!(counters.get("MPTcpExtDSSCorruptionFallback"), 0);
+        let server = scene.server.as_ref().unwrap();
+        let passive = server.counter("TcpExtTCPFastOpenPassive").unwrap();
+        assert_eq!(passive, taken, "connection {seed}");
+    }
 }

@@ -1,8 +1,10 @@
 //! The judge over captures that were made up: who is told to be at fault, and where.
 
 use std::net::Ipv4Addr;
+use std::time::Duration;
 
-use anabranch_interop::capture::{Capture, Judge, Opinion, read_pcap};
+use anabranch_capture::record::Capture;
+use anabranch_capture::{Judge, Opinion};
 use anabranch_interop::exchange::PLAN_LEN;
 use anabranch_interop::pattern::Pattern;
 use anabranch_interop::require;
@@ -106,8 +108,8 @@ fn opening() -> Vec<Vec<u8>> {
 }
 
 fn judge(packets: &[Vec<u8>]) -> Judge {
-    let mut judge = Judge::new(vec![UP]);
-    packets.iter().for_each(|p| judge.packet(p));
+    let mut judge = Judge::new(vec![UP], PLAN_LEN as u64);
+    packets.iter().for_each(|p| judge.packet(Duration::ZERO, p));
     judge
 }
 
@@ -211,7 +213,7 @@ fn a_recording_written_to_a_file_is_judged_alike() {
     }
     let namespace = anabranch_interop::host::Host::new().unwrap();
     let recording = namespace.run(|| {
-        let capture = Capture::start(vec![UP]).unwrap();
+        let capture = Capture::start(Judge::new(vec![UP], PLAN_LEN as u64)).unwrap();
         let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
         socket
             .send_to(b"a packet", socket.local_addr().unwrap())
@@ -221,7 +223,7 @@ fn a_recording_written_to_a_file_is_judged_alike() {
     });
     let path = std::env::temp_dir().join(format!("judge-{}.pcap", std::process::id()));
     recording.write_pcap(&path).unwrap();
-    let judge = read_pcap(&path, vec![UP]);
+    let judge = Judge::read(&path, vec![UP], PLAN_LEN as u64);
     std::fs::remove_file(&path).unwrap();
     assert!(judge.unwrap().reports().is_empty());
 }

@@ -1,7 +1,7 @@
 //! The scene itself, with Linux's own MPTCP at both ends: what these tests show of the kernel,
 //! the others may ask of anabranch.
 
-use anabranch_interop::capture::Opinion;
+use anabranch_capture::Opinion;
 use anabranch_interop::counters::CLEAN;
 use anabranch_interop::exchange::{Order, Plan};
 use anabranch_interop::fault::{Fault, Strip};

@@ -10,6 +10,7 @@ use anabranch_interop::scene::{MIB, PATIENCE, Scene, Service, alone};
 use anabranch_interop::snapshot::Snapshot;
 use anabranch_interop::socket::{self, Protocol};
 use anabranch_interop::topology::{Endpoint, Side, Topology};
+use anabranch_kernel::Netlink;
 
 /// Two hosts, the state of the server's before the service starts, and the service.
 fn scene() -> (Snapshot, Scene) {
@@ -159,4 +160,27 @@ fn two_servers_of_one_port_do_not_fight() {
         .transfer(scene.v4(0), &Plan::new(5, MIB, MIB))
         .unwrap()
         .assert_clean();
+}
+
+/// Nothing passes: only the device itself can say it.
+#[test]
+fn an_idle_server_ends_when_its_device_is_deleted() {
+    if !require::lab() {
+        return;
+    }
+    for threads in ["1", "2"] {
+        let topology = Topology::new(1).unwrap();
+        let before = topology.server.run(Snapshot::take).unwrap();
+        let arguments = ["--threads", threads].map(str::to_owned).to_vec();
+        let mut scene = Scene::on(topology, Service::Anabranch(arguments)).unwrap();
+        let host = &scene.topology.server;
+        host.run(|| Netlink::open().unwrap().delete_link("anabranch0").unwrap());
+        let server = scene.server.as_mut().unwrap();
+        let status = server.wait(PATIENCE).unwrap();
+        let log = server.log();
+        assert_eq!(status.code(), Some(1), "{log}");
+        let line = "the TUN device anabranch0 is gone";
+        assert_eq!(log.matches(line).count(), 1, "{log}");
+        assert_host_as_before(&scene, &before);
+    }
 }

@@ -49,7 +49,8 @@ impl Interface for Host {
     fn connect(&self, fd: RawFd, to: Address) -> Result<()> {
         let mut begun = false;
         let late = || Err(Errno(libc::EINPROGRESS));
-        self.attempt(may_wait(fd, 0), None, late, |world| {
+        let limit = self.call(|world| world.socket(fd).ok()?.options.send_timeout);
+        self.attempt(may_wait(fd, 0), limit, late, |world| {
             if !std::mem::replace(&mut begun, true) {
                 let fresh = to == Address::Unspecified;
                 match world.connect(fd, to) {

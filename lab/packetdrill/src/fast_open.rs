@@ -69,8 +69,11 @@ impl World {
     /// Whether connecting waits for the first write, which goes with the SYN.
     pub(crate) fn defers(&mut self, fd: RawFd, to: SocketAddr) -> Result<bool> {
         let now = self.now;
-        Ok(self.socket(fd)?.options.fast_open_connect
-            && self.sysctl_now().client()
-            && self.stack.has_fast_open_cookie(now, to.ip()))
+        let fast_open = self.sysctl_now();
+        let options = &self.socket(fd)?.options;
+        let needless = options.fast_open_without_cookie || fast_open.cookie_not_needed();
+        Ok(options.fast_open_connect
+            && fast_open.client()
+            && (needless || self.stack.has_fast_open_cookie(now, to.ip())))
     }
 }

@@ -7,6 +7,7 @@
 
 use crate::world::World;
 use anabranch_cabi::{Errno, Interface, Result};
+use anabranch_mptcp::keys::Version;
 use anabranch_tcp::Instant;
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
@@ -91,22 +92,26 @@ pub(crate) enum Attempt<T> {
 
 impl Host {
     /// For [`anabranch_cabi::export!`]. `flags` are the addresses of this host, separated by commas,
-    /// and `mtu=` with that of its device, if it is not 1500.
+    /// `mtu=` with that of its device, if it is not 1500, and `version=` with that of Multipath TCP,
+    /// if there is only one.
     pub fn start(flags: &str) -> Box<dyn Interface> {
         let addresses: Vec<IpAddr> = flags
             .split(',')
             .filter_map(|ip| ip.trim().parse().ok())
             .collect();
-        let mtu = flags
-            .split(',')
-            .find_map(|flag| flag.trim().strip_prefix("mtu=")?.parse().ok());
         let epoch = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default();
         let now = Instant(0) + epoch;
+        let number = |name: &str| {
+            let mut flags = flags.split(',');
+            flags.find_map(|flag| flag.trim().strip_prefix(name)?.parse::<u16>().ok())
+        };
+        let version = number("version=").and_then(|number| Version::of(number as u8));
+        let world = World::new(now, addresses, number("mtu=").unwrap_or(1500), version);
         Box::new(Host {
             shared: Mutex::new(Shared {
-                world: World::new(now, addresses, mtu.unwrap_or(1500)),
+                world,
                 blocked: BTreeMap::new(),
                 next_blocked: 0,
                 calls: 0,

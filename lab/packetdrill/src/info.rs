@@ -71,7 +71,7 @@ impl World {
         let flow = self.socket(fd)?.flow();
         let mut fields = Fields::default();
         match flow.and_then(|flow| self.stack.tcb(flow)) {
-            Some(tcb) => self.fill(&mut fields, now, tcb),
+            Some(tcb) => self.fill(&mut fields, now, &tcb),
             None => {
                 fields.u8(if listening { LISTEN } else { CLOSE });
             }

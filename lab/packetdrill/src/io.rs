@@ -42,7 +42,7 @@ impl World {
             _ => None,
         };
         flow.and_then(|flow| self.stack.tcb(flow))
-            .map_or(0, anabranch_tcp::Tcb::snd_end)
+            .map_or(0, |tcb| tcb.snd_end())
     }
 
     pub(crate) fn receive_bytes(&mut self, fd: RawFd, room: Room, flags: i32) -> Attempt<Received> {
@@ -71,6 +71,10 @@ impl World {
         };
         let unread = self.unread(connection.flow);
         let socket = self.socket(fd)?;
+        // Linux's Multipath TCP, other than its TCP, waits for nothing if nothing is asked for.
+        if room.len == 0 && socket.mptcp {
+            return Ok(Some(Received::default()));
+        }
         if unread > 0 && !room.valid {
             return Err(Errno(libc::EFAULT));
         }

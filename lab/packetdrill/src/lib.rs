@@ -18,6 +18,7 @@ mod io;
 mod open;
 mod options;
 mod output;
+mod paths;
 mod ready;
 mod sndbuf;
 mod socket;

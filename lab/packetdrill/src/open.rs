@@ -2,18 +2,18 @@
 
 use crate::host::Attempt;
 use crate::options::Options;
+use crate::paths::Paths;
 use crate::socket::{Entry, Role, Socket, Stage, error_of};
 use crate::world::World;
 use anabranch_cabi::{Address, Errno, Result};
 use anabranch_stack::{ConnectConfig, ConnectError, ListenConfig, ListenError};
-use anabranch_tcp::Tcb;
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::RawFd;
 use std::time::Duration;
 
 /// `IPPROTO_MPTCP`.
-const MPTCP: i32 = 262;
+pub(crate) const MPTCP: i32 = 262;
 
 impl World {
     pub(crate) fn open(&mut self, domain: i32, kind: i32, protocol: i32) -> Result<RawFd> {
@@ -24,8 +24,11 @@ impl World {
             return Err(Errno(libc::EPROTONOSUPPORT));
         }
         self.read_sysctl();
+        if protocol == MPTCP && !self.sysctl.mptcp {
+            return Err(Errno(libc::ENOPROTOOPT));
+        }
         let mut socket = Socket::new(domain, Options::new(&self.sysctl))?;
-        socket.mptcp = protocol == MPTCP;
+        socket.mptcp = protocol == MPTCP || self.is_fork;
         socket.nonblocking = kind & libc::SOCK_NONBLOCK != 0;
         Ok(self.insert(socket))
     }
@@ -57,6 +60,9 @@ impl World {
         let (mptcp, asked) = (socket.mptcp, socket.options.fast_open);
         let fast_open = self.sysctl.fast_open.queue(asked);
         let addr = Some(local.ip()).filter(|ip| !ip.is_unspecified());
+        let ipv6 = self.socket(fd)?.domain == libc::AF_INET6;
+        let headers = if ipv6 { 80 } else { 60 };
+        self.narrow(20 * u32::from(self.mtu.saturating_sub(headers)));
         let id = self.stack.listen(ListenConfig {
             addr,
             port: local.port(),
@@ -94,7 +100,14 @@ impl World {
         self.read_sysctl();
         let socket = self.socket(fd)?;
         let options = socket.options.clone();
-        self.stack.reconfigure(|config| options.apply(config));
+        if socket.mptcp {
+            self.paths = Paths::read();
+        }
+        let paths = &self.paths;
+        self.stack.reconfigure(|config| {
+            options.apply(config);
+            paths.apply(config);
+        });
         if !options.fast_open_key.is_empty() {
             return self.set_fast_open_key(&options.fast_open_key);
         }
@@ -102,6 +115,14 @@ impl World {
             self.stack.set_fast_open_keys(key, previous);
         }
         Ok(())
+    }
+
+    /// The fork of Linux for version 0 begins with a small window.
+    fn narrow(&mut self, window: u32) {
+        if self.is_fork {
+            self.stack
+                .reconfigure(|config| config.mptcp.initial_window = window);
+        }
     }
 
     pub(crate) fn accept(&mut self, fd: RawFd) -> Attempt<(RawFd, Address)> {
@@ -129,7 +150,7 @@ impl World {
         socket.error = ended.and_then(error_of);
         socket.adopt(flow, ended.map_or(Stage::Open, Stage::Ended));
         if let Some(connection) = socket.connection_mut() {
-            connection.peer_fin = self.stack.tcb(flow).is_some_and(Tcb::peer_fin);
+            connection.peer_fin = self.stack.tcb(flow).is_some_and(|tcb| tcb.peer_fin());
         }
         let fd = self.insert(socket);
         Ok(Some((fd, outward(domain, info.remote))))
@@ -146,9 +167,10 @@ impl World {
             Role::Deferred(_) | Role::Listener { .. } => return Err(Errno(libc::EISCONN)),
             Role::Connection(connection) => {
                 return match connection.stage {
-                    Stage::Opening => Err(Errno(libc::EALREADY)),
+                    Stage::Opening if socket.nonblocking => Err(Errno(libc::EALREADY)),
+                    // It waits, or hears what became of it.
+                    Stage::Opening | Stage::Ended(_) => Ok(()),
                     Stage::Open => Err(Errno(libc::EISCONN)),
-                    Stage::Ended(_) => Err(Errno(libc::ECONNABORTED)),
                 };
             }
         }
@@ -167,6 +189,7 @@ impl World {
         let local = socket.local;
         let local = self.local_for(local, remote);
         self.configure(fd)?;
+        self.narrow(29_200);
         let flow = self
             .stack
             .connect(self.now, local, remote, ConnectConfig { mptcp, fast_open });

@@ -23,6 +23,7 @@ const SO_MEMINFO: i32 = 55;
 const TCP_NOTSENT_LOWAT: i32 = 25;
 const TCP_CC_INFO: i32 = 26;
 const TCP_FASTOPEN_KEY: i32 = 33;
+const TCP_FASTOPEN_NO_COOKIE: i32 = 34;
 const TCP_INQ: i32 = 36;
 
 /// What is set on a socket; of a connection, from when it is opened.
@@ -49,6 +50,11 @@ pub(crate) struct Options {
     pub(crate) fast_open: i32,
     pub(crate) fast_open_connect: bool,
     pub(crate) fast_open_key: Vec<u8>,
+    pub(crate) fast_open_without_cookie: bool,
+    /// How long connecting and sending wait (`SO_SNDTIMEO`).
+    pub(crate) send_timeout: Option<Duration>,
+    /// Type of service, without ECN.
+    pub(crate) tos: u8,
 }
 
 impl Options {
@@ -73,6 +79,9 @@ impl Options {
             fast_open: 0,
             fast_open_connect: false,
             fast_open_key: Vec::new(),
+            fast_open_without_cookie: false,
+            send_timeout: None,
+            tos: 0,
         }
     }
 
@@ -82,6 +91,8 @@ impl Options {
         config.limits.send_buffer = 1 << 26;
         config.tcp.buffers.send_initial = 1 << 26;
         config.max_segment = self.max_segment;
+        config.fast_open_without_cookie |= self.fast_open_without_cookie;
+        config.tcp.fast_open_without_cookie |= self.fast_open_without_cookie;
         if let Some(buffer) = self.recv_buffer {
             config.limits.recv_buffer = buffer as usize;
         }
@@ -123,6 +134,19 @@ fn seconds(value: i32, most: i32) -> Result<Duration> {
     Ok(Duration::from_secs(value.unsigned_abs().into()))
 }
 
+/// A limit of time; zero is none.
+fn timeval(value: &[u8]) -> Result<Option<Duration>> {
+    let word = |at: usize| {
+        let bytes = value.get(at..).and_then(|rest| rest.first_chunk());
+        bytes.map(|bytes| i64::from_ne_bytes(*bytes).unsigned_abs())
+    };
+    let (Some(seconds), Some(micros)) = (word(0), word(8)) else {
+        return Err(Errno(libc::EINVAL));
+    };
+    let time = Duration::from_secs(seconds) + Duration::from_micros(micros);
+    Ok(Some(time).filter(|time| !time.is_zero()))
+}
+
 impl World {
     pub(crate) fn set_option(
         &mut self,
@@ -134,7 +158,14 @@ impl World {
         match level {
             SOL_SOCKET => self.set_socket_option(fd, name, value),
             IPPROTO_TCP => self.set_tcp_option(fd, name, value),
-            // Type of service, hop limit, path MTU discovery: of no consequence here.
+            IPPROTO_IP if name == libc::IP_TOS => {
+                // A byte will do. The lowest bits are those of ECN, which TCP sets.
+                let tos = int(value).map(|tos| tos as u8);
+                let tos = tos.or(value.first().copied().ok_or(Errno(libc::EINVAL)))? & !3;
+                self.socket(fd)?.options.tos = tos;
+                Ok(())
+            }
+            // Hop limit, path MTU discovery: of no consequence here.
             IPPROTO_IP | IPPROTO_IPV6 => self.socket(fd).map(drop),
             _ => Err(Errno(libc::ENOPROTOOPT)),
         }
@@ -156,6 +187,7 @@ impl World {
                 options.linger = on.then_some(time);
             }
             SO_ZEROCOPY => options.zero_copy = int(value)? != 0,
+            libc::SO_SNDTIMEO => options.send_timeout = timeval(value)?,
             SO_TIMESTAMPING | SO_TIMESTAMPING_NEW => {
                 let bits = int(value)? as u32;
                 if bits & crate::errors::OPT_ID & !options.timestamping != 0 {
@@ -200,6 +232,10 @@ impl World {
             TCP_FASTOPEN_CONNECT if !client => return Err(Errno(libc::EOPNOTSUPP)),
             TCP_FASTOPEN_CONNECT if fresh => options.fast_open_connect = int(value)? != 0,
             TCP_FASTOPEN_CONNECT => return Err(Errno(libc::EINVAL)),
+            TCP_FASTOPEN_NO_COOKIE if fresh => {
+                options.fast_open_without_cookie = int(value)? != 0;
+            }
+            TCP_FASTOPEN_NO_COOKIE => return Err(Errno(libc::EINVAL)),
             TCP_FASTOPEN_KEY => match value.len() {
                 16 | 32 => options.fast_open_key = value.to_vec(),
                 _ => return Err(Errno(libc::EINVAL)),
@@ -308,7 +344,8 @@ impl World {
 
     fn get_tcp_option(&mut self, fd: RawFd, name: i32) -> Result<i32> {
         let mss = self.segment_size(fd)?;
-        let options = &self.socket(fd)?.options;
+        let socket = self.socket(fd)?;
+        let (mptcp, options) = (socket.mptcp, &socket.options);
         Ok(match name {
             TCP_NODELAY => options.nodelay.into(),
             TCP_CORK => options.cork.into(),
@@ -322,7 +359,9 @@ impl World {
             TCP_INQ => options.inq.into(),
             TCP_FASTOPEN => options.fast_open,
             TCP_FASTOPEN_CONNECT => options.fast_open_connect.into(),
+            TCP_FASTOPEN_NO_COOKIE => options.fast_open_without_cookie.into(),
             TCP_QUICKACK | TCP_LINGER2 => 0,
+            _ if mptcp => return Err(Errno(libc::EOPNOTSUPP)),
             _ => return Err(Errno(libc::ENOPROTOOPT)),
         })
     }

@@ -1,4 +1,4 @@
-//! What scripts set in `/proc/sys/net/ipv4` of their namespace, and what it means to the stack.
+//! What scripts set in `/proc/sys/net` of their namespace, and what it means to the stack.
 
 use anabranch_stack::Config;
 use anabranch_tcp::Ecn;
@@ -21,6 +21,8 @@ pub(crate) struct Sysctl {
     /// Segments in the smallest super-frame.
     pub(crate) min_tso_segs: u32,
     pub(crate) timestamps: bool,
+    /// Multipath TCP may be used.
+    pub(crate) mptcp: bool,
     pub(crate) fast_open: FastOpen,
     /// `tcp_fastopen_key`: the first makes cookies.
     pub(crate) fast_open_keys: Option<([u8; 16], Option<[u8; 16]>)>,
@@ -33,6 +35,7 @@ pub(crate) struct FastOpen(u32);
 impl FastOpen {
     const CLIENT: u32 = 1;
     const SERVER: u32 = 2;
+    const CLIENT_WITHOUT_COOKIE: u32 = 4;
     const SERVER_WITHOUT_COOKIE: u32 = 0x200;
     const EVERY_LISTENER: u32 = 0x400;
 
@@ -42,6 +45,11 @@ impl FastOpen {
 
     pub(crate) fn client(self) -> bool {
         self.has(Self::CLIENT)
+    }
+
+    /// Of clients.
+    pub(crate) fn cookie_not_needed(self) -> bool {
+        self.has(Self::CLIENT_WITHOUT_COOKIE)
     }
 
     /// Of servers.
@@ -118,6 +126,7 @@ impl Sysctl {
             notsent_lowat: number("tcp_notsent_lowat", u32::MAX),
             min_tso_segs: number("tcp_min_tso_segs", 2).max(1),
             timestamps: flag("tcp_timestamps"),
+            mptcp: number("../mptcp/enabled", 1) != 0,
             fast_open: FastOpen(number("tcp_fastopen", 1)),
             fast_open_keys: keys(&text("tcp_fastopen_key").unwrap_or_default()),
         }
@@ -128,6 +137,7 @@ impl Sysctl {
         config.limits.recv_buffer = self.rmem[2] as usize;
         config.time_wait = Duration::from_secs(60);
         config.fast_open_without_cookie = self.fast_open.without_cookie();
+        apply_mptcp(&mut config.mptcp);
         config.fast_open_avoid = seconds("tcp_fastopen_blackhole_timeout_sec", 0);
         let tcp = &mut config.tcp;
         tcp.ecn = match number("tcp_ecn", 2) {
@@ -142,6 +152,7 @@ impl Sysctl {
         tcp.timestamps = self.timestamps;
         tcp.fin_wait_2 = seconds("tcp_fin_timeout", 60);
         tcp.soft_errors_abort = true;
+        tcp.fast_open_without_cookie = self.fast_open.cookie_not_needed();
         tcp.delayed_ack = Duration::from_millis(40);
         tcp.congestion = Congestion {
             algorithm: algorithm(&self.congestion),
@@ -162,6 +173,21 @@ impl Sysctl {
             ..tcp.retransmit
         };
     }
+}
+
+/// `/proc/sys/net/mptcp`.
+fn apply_mptcp(config: &mut anabranch_mptcp::Config) {
+    let close = seconds("../mptcp/close_timeout", 60);
+    // What Linux advertises at first, as of TCP.
+    config.initial_window = 65_536;
+    config.checksum = number("../mptcp/checksum_enabled", 0) != 0;
+    config.deny_join = number("../mptcp/allow_join_initial_addr_port", 1) == 0;
+    config.add_addr_retry = seconds("../mptcp/add_addr_timeout", 120);
+    config.add_addr_retry_max = config.add_addr_retry;
+    config.no_subflow_wait = close;
+    config.close_timeout = close;
+    let syns = number("../mptcp/syn_retrans_before_tcp_fallback", 2) + 1;
+    config.capable_syns = syns.min(u8::MAX.into()) as u8;
 }
 
 /// Keepalive as the namespace has it.

@@ -1,13 +1,16 @@
 //! The stack, its sockets and its time.
 
 use crate::output::{self, Output};
+use crate::paths::Paths;
 use crate::socket::{Entry, Role, Socket, Stage, error_of};
 use crate::sysctl::{FastOpen, Sysctl};
 use anabranch_cabi::{Errno, Result};
+use anabranch_mptcp::Versions;
+use anabranch_mptcp::keys::Version;
 use anabranch_stack::{CloseReason, Config, Event, FlowId, ListenerId, Stack};
 use anabranch_tcp::Instant;
 use anabranch_wire::Packet;
-use anabranch_wire::frame::Frame;
+use anabranch_wire::frame::{Frame, Transmit};
 use anabranch_wire::tcp::{Flags, Options};
 use bytes::Bytes;
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -35,12 +38,26 @@ pub(crate) struct World {
     /// Our addresses, for connections that name none.
     pub(crate) addresses: Vec<IpAddr>,
     pub(crate) sysctl: Sysctl,
+    /// Endpoints of the namespace.
+    pub(crate) paths: Paths,
+    /// Addresses of peers for which a subflow was opened.
+    pub(crate) accepted: HashMap<FlowId, u32>,
+    /// As the fork of Linux for version 0: every TCP socket is one of Multipath TCP.
+    pub(crate) is_fork: bool,
+    /// Largest IP packet of the device.
+    pub(crate) mtu: u16,
     /// Where to write what the stack counts, if anybody wants to know.
     counters: Option<PathBuf>,
 }
 
 impl World {
-    pub(crate) fn new(now: Instant, addresses: Vec<IpAddr>, mtu: u16) -> World {
+    /// `version` is the only one of Multipath TCP, where that matters.
+    pub(crate) fn new(
+        now: Instant,
+        addresses: Vec<IpAddr>,
+        mtu: u16,
+        version: Option<Version>,
+    ) -> World {
         let sysctl = Sysctl::read();
         let mut config = Config {
             mtu,
@@ -49,6 +66,10 @@ impl World {
             ..Config::default()
         };
         sysctl.apply(&mut config);
+        if let Some(version) = version {
+            config.mptcp.versions = Versions::only(version);
+            config.mptcp.short_dsn = version == Version::V0;
+        }
         let mut seed = [0; 32];
         seed[..8].copy_from_slice(&now.0.to_le_bytes());
         World {
@@ -63,6 +84,10 @@ impl World {
             sent: VecDeque::new(),
             addresses,
             sysctl,
+            paths: Paths::default(),
+            accepted: HashMap::new(),
+            is_fork: version == Some(Version::V0),
+            mtu,
             counters: std::env::var_os("ANABRANCH_COUNTERS").map(PathBuf::from),
         }
     }
@@ -78,8 +103,15 @@ impl World {
         if forget.is_some_and(|file| std::fs::remove_file(file).is_ok()) {
             self.stack.forget_fast_open_servers();
         }
-        let sysctl = &self.sysctl;
-        self.stack.reconfigure(|config| sysctl.apply(config));
+        // The fork has checksums on, unless a script turns them off.
+        let set = self.counters.as_ref();
+        let set = set.and_then(|f| std::fs::read_to_string(f.with_extension("counters.fork")).ok());
+        let off = set.is_some_and(|text| text.contains("mptcp_checksum=0"));
+        let (sysctl, checksum) = (&self.sysctl, self.is_fork && !off);
+        self.stack.reconfigure(|config| {
+            sysctl.apply(config);
+            config.mptcp.checksum |= checksum;
+        });
     }
 
     /// Fast Open as the namespace has it now.
@@ -191,7 +223,8 @@ impl World {
     pub(crate) fn settle(&mut self) {
         loop {
             while let Some(transmit) = self.stack.poll_transmit(self.now) {
-                let packet = self.output.packet(transmit);
+                let tos = self.type_of_service(&transmit);
+                let packet = self.output.packet(transmit, tos);
                 self.sent.push_back((self.now, packet));
             }
             let Some(event) = self.stack.poll_event() else {
@@ -204,6 +237,21 @@ impl World {
         self.wake_epolls();
     }
 
+    /// What the socket of this packet asks for.
+    fn type_of_service(&self, transmit: &Transmit) -> Option<u8> {
+        let asks = |(_, socket): &(RawFd, &Socket)| socket.options.tos != 0;
+        let ports = output::ports(transmit)?;
+        let of = |(_, socket): &(RawFd, &Socket)| {
+            let info = socket.flow().and_then(|flow| self.stack.info(flow));
+            info.is_some_and(|info| {
+                let mut subflows = info.subflows.iter();
+                subflows.any(|s| (s.local.port(), s.remote.port()) == ports)
+            })
+        };
+        let found = self.sockets().filter(asks).find(of);
+        found.map(|(_, socket)| socket.options.tos)
+    }
+
     fn hear(&mut self, event: Event) {
         match event {
             Event::Accepted(listener) => self.hear_accepted(listener),
@@ -214,6 +262,7 @@ impl World {
                     }
                 });
                 self.wake(flow, libc::EPOLLOUT);
+                self.open_paths(flow);
             }
             Event::Readable(flow) => self.wake(flow, libc::EPOLLIN | libc::EPOLLRDNORM),
             Event::Writable(flow) => self.wake(flow, libc::EPOLLOUT),
@@ -226,7 +275,7 @@ impl World {
                 self.wake(flow, libc::EPOLLIN | libc::EPOLLRDHUP | libc::EPOLLHUP);
             }
             Event::Closed(flow, reason) => self.hear_closed(flow, reason),
-            Event::Path(..) => {}
+            Event::Path(flow, event) => self.on_path_event(flow, event),
         }
     }
 

@@ -6,6 +6,7 @@ use anabranch_stack::{
     SubflowId,
 };
 use std::collections::VecDeque;
+use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -29,6 +30,8 @@ pub struct Plan {
     pub steps: Vec<(Duration, Step)>,
     /// Join every address the peer announces, from this address.
     pub join_from: Option<SocketAddr>,
+    /// Keep what is read instead of comparing it with the pattern.
+    pub keep: bool,
 }
 
 /// When bytes may be sent.
@@ -91,6 +94,10 @@ pub enum Step {
     Announce(Announcement),
     /// Withdraws an address.
     Withdraw(u8),
+    /// Uses another scheduler, by name.
+    Scheduler(&'static str),
+    /// Uses another congestion control, by name.
+    Congestion(&'static str),
 }
 
 impl Default for Plan {
@@ -104,6 +111,7 @@ impl Default for Plan {
             end: End::Shutdown,
             steps: Vec::new(),
             join_from: None,
+            keep: false,
         }
     }
 }
@@ -127,6 +135,19 @@ pub struct Wrong {
     pub found: Option<u64>,
 }
 
+/// Bytes that an application read; too many to print.
+#[derive(Clone, Default)]
+pub struct Kept(
+    /// From the first on.
+    pub Vec<u8>,
+);
+
+impl fmt::Debug for Kept {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} bytes", self.0.len())
+    }
+}
+
 /// How far an application has come.
 #[derive(Clone, Debug, Default)]
 pub struct Progress {
@@ -136,6 +157,8 @@ pub struct Progress {
     pub received: u64,
     /// The first wrong byte.
     pub wrong: Option<Wrong>,
+    /// What was read, where the plan is to keep it.
+    pub kept: Kept,
     /// The end of the peer's bytes was read, at this time.
     pub eof: Option<Instant>,
     /// The connection ended.
@@ -284,6 +307,14 @@ impl App {
             Step::Backup(subflow, on) => stack.set_backup(now, flow, subflow, on),
             Step::Announce(announcement) => stack.announce(now, flow, announcement),
             Step::Withdraw(id) => stack.withdraw(now, flow, &[id]),
+            Step::Scheduler(name) => {
+                let kind = name.parse().expect("the plan names a scheduler");
+                stack.set_scheduler(now, flow, &kind)
+            }
+            Step::Congestion(name) => {
+                let kind = name.parse().expect("the plan names a congestion control");
+                stack.set_congestion(now, flow, kind)
+            }
         };
         // A connection that ended or fell back before its step is no fault of the plan.
         debug_assert!(matches!(
@@ -343,7 +374,9 @@ impl App {
     fn take(&mut self, now: Instant, data: &[u8]) {
         let progress = &mut self.progress;
         let key = self.plan.key ^ 1;
-        if progress.wrong.is_none()
+        if self.plan.keep {
+            progress.kept.0.extend_from_slice(data);
+        } else if progress.wrong.is_none()
             && let Err(at) = pattern::check(key, progress.received, data)
         {
             let rest = &data[(at - progress.received) as usize..];

@@ -20,5 +20,5 @@ pub use host::Host;
 pub use link::{Change, Faults, Link, LinkConfig, LinkStats, Loss, Packet, Queue};
 pub use network::{BoxId, Hop, LinkId, Middlebox, Network, Node, NodeId, Stuck};
 pub use rng::Rng;
-pub use scene::{Path, Report, Scene};
+pub use scene::{Path, Placed, Report, Scene, Way};
 pub use tap::Tap;

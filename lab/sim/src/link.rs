@@ -4,6 +4,7 @@
 //! [`Link::deadline`] tells when to look again. Virtual and real time drive it alike.
 
 mod config;
+mod early;
 
 pub use config::{Change, Faults, LinkConfig, Loss, Queue};
 
@@ -30,7 +31,7 @@ pub struct LinkStats {
     pub pushed: u64,
     pub delivered: u64,
     pub delivered_bytes: u64,
-    /// Dropped at the tail of the queue.
+    /// Dropped by the queue.
     pub queue_drops: u64,
     /// Lost by the loss model.
     pub lost: u64,
@@ -52,6 +53,7 @@ pub struct Link {
     state: State,
     queue: VecDeque<Packet>,
     queued_bytes: u64,
+    average: early::Average,
     /// In the transmitter, with the time at which its last bit leaves.
     sending: Option<(Instant, Packet)>,
     wire: Wire,
@@ -123,6 +125,7 @@ impl Link {
             state: State::default(),
             queue: VecDeque::new(),
             queued_bytes: 0,
+            average: early::Average::default(),
             sending: None,
             wire: Wire::default(),
             stats: LinkStats::default(),
@@ -194,10 +197,15 @@ impl Link {
         self.queued_bytes
     }
 
-    fn has_room(&self, packet: &Packet) -> bool {
+    fn has_room(&mut self, packet: &Packet) -> bool {
+        self.average.note(self.queue.len());
         match self.config.queue {
             Queue::Unlimited => true,
             Queue::Packets(n) => self.queue.len() < n,
+            Queue::Early(n) => {
+                let unlucky = self.rng.chance(self.average.drop_probability(n));
+                self.queue.len() < n && !unlucky
+            }
             Queue::Bytes(n) => {
                 self.queue.is_empty() || self.queued_bytes + packet.data.len() as u64 <= n
             }

@@ -29,8 +29,20 @@ pub trait Node {
 
 /// Sees packets pass, and may alter, drop or add.
 pub trait Middlebox {
-    /// What becomes of `packet`. What is addressed to its source goes back, at once.
+    /// What becomes of `packet`, and what the box sends besides. Packets that go the way of
+    /// `packet` pass what follows on its route; others pass what follows this box on the route
+    /// between their own addresses, or, if it is not on that, arrive at once.
     fn pass(&mut self, now: Instant, packet: Bytes) -> Vec<Bytes>;
+
+    /// When it wants [`Middlebox::release`] next; `None`: it holds nothing back.
+    fn deadline(&self) -> Option<Instant> {
+        None
+    }
+
+    /// The time of its deadline has come: what it sends of its own accord.
+    fn release(&mut self, _: Instant) -> Vec<Bytes> {
+        Vec::new()
+    }
 }
 
 /// A link of a [`Network`].
@@ -257,7 +269,9 @@ impl<N: Node> Network<N> {
 
     fn deadline(&self) -> Option<Instant> {
         let links = self.links.iter().filter_map(Link::deadline);
-        links.chain(self.nodes.iter().filter_map(N::deadline)).min()
+        let boxes = self.boxes.iter().filter_map(|b| b.deadline());
+        let nodes = self.nodes.iter().filter_map(N::deadline);
+        links.chain(boxes).chain(nodes).min()
     }
 
     fn drain(&mut self) {
@@ -276,7 +290,7 @@ impl<N: Node> Network<N> {
 
     /// Sends `packet` into its next hop, `hop` hops into its route.
     fn forward(&mut self, packet: Bytes, route: u32, hop: usize) {
-        match self.routes[route as usize].get(hop) {
+        match self.routes[route as usize].get(hop).copied() {
             Some(Hop::Link(id)) => self.links[id.0].push(
                 self.now,
                 Packet {
@@ -288,11 +302,25 @@ impl<N: Node> Network<N> {
                 let source = addresses(&packet).map(|(src, _)| src);
                 for packet in self.boxes[id.0].pass(self.now, packet) {
                     match addresses(&packet) {
-                        Some((_, dst)) if Some(dst) == source => self.arrive(packet),
+                        Some((_, dst)) if Some(dst) == source => self.leave(id, packet),
                         _ => self.forward(packet, route, hop + 1),
                     }
                 }
             }
+            None => self.arrive(packet),
+        }
+    }
+
+    /// Sends `packet`, which a box made, on behind it.
+    fn leave(&mut self, id: BoxId, packet: Bytes) {
+        let route = addresses(&packet).and_then(|pair| self.by_pair.get(&pair).copied());
+        let place = route.and_then(|route| {
+            let hops = &self.routes[route as usize];
+            let here = hops.iter().position(|h| *h == Hop::Box(id))?;
+            Some((route, here + 1))
+        });
+        match place {
+            Some((route, next)) => self.forward(packet, route, next),
             None => self.arrive(packet),
         }
     }
@@ -326,6 +354,17 @@ impl<N: Node> Network<N> {
         for node in &mut self.nodes {
             if node.deadline().is_some_and(|at| at <= self.now) {
                 node.on_deadline(self.now);
+            }
+        }
+        for id in 0..self.boxes.len() {
+            let due = self.boxes[id].deadline().is_some_and(|at| at <= self.now);
+            let packets = if due {
+                self.boxes[id].release(self.now)
+            } else {
+                Vec::new()
+            };
+            for packet in packets {
+                self.leave(BoxId(id), packet);
             }
         }
     }

@@ -5,6 +5,7 @@ use crate::host::Host;
 use crate::link::LinkConfig;
 use crate::middlebox::Nat;
 use crate::network::{Hop, LinkId, Middlebox, Network, NodeId, Stuck};
+use anabranch_mptcp::Versions;
 use anabranch_stack::{
     CloseReason, Config, ConnectConfig, FlowInfo, Instant, ListenConfig, LocalAddrs,
 };
@@ -46,6 +47,39 @@ impl Path {
             nat: None,
         }
     }
+}
+
+/// A middlebox, and where it stands.
+pub struct Placed {
+    /// Number of the path.
+    pub path: usize,
+    /// What passes it.
+    pub way: Way,
+    /// What it does.
+    pub middlebox: Box<dyn Middlebox>,
+}
+
+impl Placed {
+    /// A box on a path.
+    pub fn new(path: usize, way: Way, middlebox: impl Middlebox + 'static) -> Placed {
+        let middlebox = Box::new(middlebox);
+        Placed {
+            path,
+            way,
+            middlebox,
+        }
+    }
+}
+
+/// Packets of which direction pass a middlebox.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Way {
+    /// Client to server; before the link.
+    There,
+    /// Server to client; before the link.
+    Back,
+    /// Both: one box beside the server.
+    Both,
 }
 
 /// One connection in a small network.
@@ -142,6 +176,17 @@ impl Scene {
         }
     }
 
+    /// Versions of Multipath TCP that either end speaks; after `config` and `server_config`.
+    #[must_use]
+    pub fn versions(mut self, client: Versions, server: Versions) -> Scene {
+        let other = self
+            .server_config
+            .get_or_insert_with(|| self.config.clone());
+        other.mptcp.versions = server;
+        self.config.mptcp.versions = client;
+        self
+    }
+
     /// Both ends send so many bytes as fast as they can.
     #[must_use]
     pub fn bulk(mut self, up: u64, down: u64) -> Scene {
@@ -167,21 +212,28 @@ impl Scene {
         self.build_with(Vec::new())
     }
 
-    /// The same, with middleboxes: (path, whether from client to server, box). They stand before
-    /// the link.
-    pub fn build_with(&self, boxes: Vec<(usize, bool, Box<dyn Middlebox>)>) -> World {
+    /// The same, with middleboxes.
+    pub fn build_with(&self, boxes: Vec<Placed>) -> World {
         let mut network = Network::new(self.seed);
         let client = self.add_host(&mut network, "client", 0, |(a, _)| a);
         let server = self.add_host(&mut network, "server", 1, |(_, b)| b);
         let mut hops: Vec<(Vec<Hop>, Vec<Hop>)> = vec![Default::default(); self.paths.len()];
-        for (path, there, middlebox) in boxes {
-            let id = network.add_boxed(middlebox);
-            let list = if there {
-                &mut hops[path].0
-            } else {
-                &mut hops[path].1
-            };
-            list.push(Hop::Box(id));
+        let mut gates = vec![Vec::new(); self.paths.len()];
+        for Placed {
+            path,
+            way,
+            middlebox,
+        } in boxes
+        {
+            let hop = Hop::Box(network.add_boxed(middlebox));
+            match way {
+                Way::There => hops[path].0.push(hop),
+                Way::Back => hops[path].1.push(hop),
+                Way::Both => {
+                    gates[path].push(hop);
+                    hops[path].1.insert(0, hop);
+                }
+            }
         }
         let mut links = Vec::new();
         for (n, (mut there, mut back)) in hops.into_iter().enumerate() {
@@ -195,6 +247,7 @@ impl Scene {
                 network.add_route(b, nat.outside, &[&back[..], &[Hop::Link(down)]].concat());
             }
             there.push(Hop::Link(up));
+            there.append(&mut gates[n]);
             back.push(Hop::Link(down));
             network.add_route(a, b, &there);
             network.add_route(b, a, &back);

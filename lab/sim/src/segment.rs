@@ -7,10 +7,14 @@ use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 
 /// Kind of a Multipath TCP option (RFC 8684 §8).
-const MPTCP: u8 = 30;
+pub(crate) const MPTCP: u8 = 30;
 /// Kind of selective acknowledgements (RFC 2018).
 const SACK: u8 = 5;
 const CHECKSUM: usize = 16;
+/// Kind of the option that only fills (RFC 9293 §3.1).
+pub(crate) const NOP: u8 = 1;
+/// Most option bytes of a TCP header.
+pub(crate) const MAX_OPTIONS: usize = 40;
 
 /// Where things stand in a TCP packet.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -54,6 +58,56 @@ impl TcpView {
             payload: start + header..end,
             ip,
         })
+    }
+
+    /// Looks at a packet that a box may alter: one with a wrong TCP checksum passes boxes as it is,
+    /// as mending it would hide that it was corrupted.
+    pub fn sound(packet: &[u8]) -> Option<TcpView> {
+        let view = TcpView::parse(packet).ok()?;
+        view.checksum_ok(packet).then_some(view)
+    }
+
+    /// Acknowledgement number.
+    pub fn ack(&self, packet: &[u8]) -> Seq {
+        let at = self.ip.payload.start + 8;
+        let field = packet.get(at..).and_then(|b| b.first_chunk::<4>());
+        Seq(field.map_or(0, |b| u32::from_be_bytes(*b)))
+    }
+
+    /// Window field, unscaled.
+    pub fn window(&self, packet: &[u8]) -> u16 {
+        let at = self.ip.payload.start + 14;
+        let field = packet.get(at..).and_then(|b| b.first_chunk::<2>());
+        field.map_or(0, |b| u16::from_be_bytes(*b))
+    }
+
+    /// Sequence number after the segment.
+    pub fn end(&self) -> Seq {
+        let controls = [Flags::SYN, Flags::FIN].map(|f| u32::from(self.flags.has(f)));
+        self.seq + self.payload.len() as u32 + controls[0] + controls[1]
+    }
+
+    /// Whether both are segments of one direction of a connection, the second where the first ends.
+    pub(crate) fn continues(&self, before: &TcpView) -> bool {
+        self.same_flow(before) && self.seq == before.end()
+    }
+
+    /// The packet with other option bytes, 40 at most, padded by NOPs, and another payload.
+    pub(crate) fn rebuild(&self, packet: &[u8], options: &[u8], payload: &[u8]) -> Vec<u8> {
+        let tcp = self.ip.payload.start;
+        let mut bytes = packet[..self.options.start].to_vec();
+        bytes.extend_from_slice(options);
+        bytes.resize(self.options.start + options.len().next_multiple_of(4), NOP);
+        bytes[tcp + 12] = bytes[tcp + 12] & 0x0f | (((bytes.len() - tcp) / 4) as u8) << 4;
+        let start = bytes.len();
+        bytes.extend_from_slice(payload);
+        self.fix_length(&mut bytes);
+        let mut view = self.clone();
+        view.options.end = start;
+        view.payload = start..bytes.len();
+        view.ip.payload.end = bytes.len();
+        view.fix_checksum(&mut bytes);
+        bytes
     }
 
     /// Whether the TCP checksum is right.
@@ -156,6 +210,11 @@ impl TcpView {
             .collect()
     }
 
+    /// Whether there is any Multipath TCP option.
+    pub fn has_mptcp(&self, packet: &[u8]) -> bool {
+        !self.mptcp_options(packet).is_empty()
+    }
+
     /// Where the SACK blocks stand.
     pub(crate) fn sack_edges(&self, packet: &[u8]) -> Vec<usize> {
         let sack = self
@@ -167,9 +226,8 @@ impl TcpView {
     }
 
     /// Kind and place of each option that has a length.
-    fn tcp_options(&self, packet: &[u8]) -> Vec<(u8, Range<usize>)> {
+    pub(crate) fn tcp_options(&self, packet: &[u8]) -> Vec<(u8, Range<usize>)> {
         const END: u8 = 0;
-        const NOP: u8 = 1;
         let bytes = &packet[..self.options.end];
         let mut found = Vec::new();
         let mut at = self.options.start;

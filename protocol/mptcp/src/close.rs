@@ -1,13 +1,13 @@
 //! How a connection ends (RFC 8684 §3.3.3, §3.5).
 
-use crate::connection::input::Incoming;
+use crate::connection::input::{Incoming, tcp_rst};
 use crate::connection::{Connection, Mode};
 use crate::event::{CloseReason, Event, GoneReason};
 use crate::handshake::Role;
-use crate::keys;
 use crate::send::Fin;
+use anabranch_tcp::packed;
 use anabranch_tcp::{Close, Instant, State};
-use anabranch_wire::mptcp::MptcpOption;
+use anabranch_wire::mptcp::{MptcpOption, ResetReason};
 use std::time::Duration;
 
 /// What is known of the end.
@@ -23,6 +23,8 @@ pub(crate) struct Closing {
     /// Why the last subflow went.
     last_gone: Option<GoneReason>,
 }
+
+packed!(Closing { established, orphan, deadline } empty { reason } kept { last_gone });
 
 impl Closing {
     pub(crate) fn reason(&self) -> Option<CloseReason> {
@@ -49,6 +51,11 @@ impl Closing {
     pub(crate) fn last_gone(&mut self, reason: GoneReason) {
         self.last_gone = Some(reason);
     }
+
+    /// Kept apart while the connection rests.
+    pub(crate) fn last_gone_mut(&mut self) -> &mut Option<GoneReason> {
+        &mut self.last_gone
+    }
 }
 
 impl Connection {
@@ -70,11 +77,15 @@ impl Connection {
         self.shutdown(now);
     }
 
-    /// End the connection at once: MP_FASTCLOSE and RST on every subflow. After its end, cut short
-    /// the closing of subflows that linger.
+    /// End the connection at once: MP_FASTCLOSE and RST on every subflow, or as
+    /// [`crate::Config::fastclose_on_ack`] has it. After its end, cut short the closing of subflows
+    /// that linger.
     pub fn abort(&mut self, now: Instant) {
-        self.end(CloseReason::Aborted);
-        (0..self.paths.list.len()).for_each(|i| self.drop_lingering(i));
+        if self.closing.is_closed() {
+            self.reset_fast();
+            (0..self.paths.list.len()).for_each(|i| self.drop_lingering(i));
+        }
+        self.end(now, CloseReason::Aborted);
         self.update(now);
     }
 
@@ -99,21 +110,30 @@ impl Connection {
     }
 
     /// Reset whatever is left.
-    fn end(&mut self, reason: CloseReason) {
+    fn end(&mut self, now: Instant, reason: CloseReason) {
         if self.closing.is_closed() {
             return;
         }
-        let key = match self.mode {
-            Mode::Multipath => self.handshake.remote.map(|r| r.key),
-            Mode::Opening | Mode::Plain { .. } => None,
-        };
-        for subflow in self.paths.list.iter_mut().filter(|s| !s.tcb.is_closed()) {
-            // The peer needs the proof even if it sent one itself: a RST may be forged.
-            subflow.pending.fastclose = key;
+        let multipath = self.mode == Mode::Multipath;
+        let abort = multipath && reason == CloseReason::Aborted;
+        let closer = self.fast_closer().filter(|_| abort);
+        // In the order in which they were made.
+        self.paths.restart();
+        let open = self.paths.list.iter_mut().filter(|s| !s.tcb.is_closed());
+        for subflow in open.filter(|s| closer != Some(s.id)) {
+            // Who sent MP_FASTCLOSE has forgotten the connection: it needs no proof any more.
+            if multipath && reason == CloseReason::FastClose {
+                subflow.pending.rst = Some(tcp_rst(ResetReason::Unspecified, false));
+            } else {
+                subflow.pending.fastclose = multipath && closer.is_none();
+            }
             subflow.tcb.reset();
             subflow.note(anabranch_tcp::Change::Aborted(Close::Local));
         }
         self.set_closed(reason);
+        if let Some(id) = closer {
+            self.fast_close_on(now, id);
+        }
     }
 
     /// The application's part of the connection is over.
@@ -128,14 +148,14 @@ impl Connection {
     }
 
     /// MP_FASTCLOSE, on RST or ACK: with our key in it, the whole connection ends.
-    pub(crate) fn on_fastclose(&mut self, incoming: &Incoming<'_>) {
+    pub(crate) fn on_fastclose(&mut self, now: Instant, incoming: &Incoming<'_>) {
         for option in incoming.all {
             let MptcpOption::FastClose(key) = option else {
                 continue;
             };
-            if keys::same_u64(*key, self.handshake.local.key) {
+            if self.handshake.keys.is_local(*key) {
                 self.counters.fastclose_in += 1;
-                self.end(CloseReason::FastClose);
+                self.end(now, CloseReason::FastClose);
             } else {
                 self.counters.bad_options += 1;
             }
@@ -149,7 +169,7 @@ impl Connection {
             return;
         }
         if self.closing.orphan && self.rx.readable() > 0 {
-            return self.end(CloseReason::Aborted);
+            return self.end(now, CloseReason::Aborted);
         }
         self.follow_subflow_fins(now);
         if self.tx.fin() == Fin::Acked && self.rx.fin_reached() {
@@ -164,10 +184,12 @@ impl Connection {
         if self.mode != Mode::Multipath || self.rx.fin_reached() {
             return;
         }
-        let deadline = now + self.config.close_timeout;
-        let half = self.paths.list.iter_mut();
-        for subflow in half.filter(|s| s.tcb.peer_fin() && !s.tcb.is_closing()) {
-            subflow.leave(deadline);
+        for i in 0..self.paths.list.len() {
+            let tcb = &self.paths.list[i].tcb;
+            let half = tcb.peer_fin() && !tcb.is_closing();
+            if half && self.fall_back_at_fin(now, i) {
+                self.paths.list[i].leave(now + self.config.close_timeout);
+            }
         }
     }
 
@@ -220,6 +242,7 @@ impl Connection {
             Some(GoneReason::PeerReset(_)) => CloseReason::Tcp(Close::Reset),
             Some(GoneReason::Reset(_)) => CloseReason::Protocol,
             Some(GoneReason::TimedOut) => CloseReason::CloseTimeout,
+            Some(GoneReason::Withdrawn) => CloseReason::NoSubflow,
             Some(GoneReason::Closed) | None => CloseReason::Tcp(Close::Local),
         };
         self.set_closed(reason);
@@ -228,11 +251,11 @@ impl Connection {
     pub(crate) fn closing_timers(&mut self, now: Instant) {
         if self.timers.no_subflow.is_some_and(|t| t <= now) {
             self.timers.no_subflow = None;
-            self.end(CloseReason::NoSubflow);
+            self.end(now, CloseReason::NoSubflow);
         }
         if self.closing.deadline.is_some_and(|t| t <= now) {
             self.closing.deadline = None;
-            self.end(CloseReason::CloseTimeout);
+            self.end(now, CloseReason::CloseTimeout);
         }
     }
 

@@ -2,9 +2,11 @@
 
 use crate::config::SubflowId;
 use crate::info::SubflowInfo;
+use crate::schedule::Why;
 use anabranch_tcp::Close;
+use anabranch_tcp::packed;
 use anabranch_wire::mptcp::{ResetReason, TcpRst};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 /// Something happened.
 #[derive(Clone, Debug)]
@@ -34,6 +36,9 @@ pub enum Event {
     Withdrawn(u8),
     /// The peer echoed the ADD_ADDR of this ID.
     Echoed(u8),
+    /// There are usable subflows, but the scheduler allows none of them any more, for this reason:
+    /// what is queued waits until another scheduler is set, or a subflow comes that it allows.
+    Stuck(Why),
 }
 
 /// An address the peer announced.
@@ -45,6 +50,18 @@ pub struct RemoteAddr {
     pub addr: IpAddr,
     /// Port; `None`: that of the initial subflow.
     pub port: Option<u16>,
+}
+
+packed!(RemoteAddr { id, addr, port });
+
+impl Default for RemoteAddr {
+    fn default() -> RemoteAddr {
+        RemoteAddr {
+            id: 0,
+            addr: Ipv4Addr::UNSPECIFIED.into(),
+            port: None,
+        }
+    }
 }
 
 /// Why a connection ended.
@@ -79,13 +96,21 @@ pub enum GoneReason {
     Reset(ResetReason),
     /// It did not finish closing in time.
     TimedOut,
+    /// The peer withdrew its address (REMOVE_ADDR), and nobody answered there any more.
+    Withdrawn,
 }
 
 /// Why a connection went on as plain TCP (RFC 8684 §3.7).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum FallbackReason {
+    /// The SYN came again without MP_CAPABLE.
+    Syn,
     /// The SYN+ACK had no usable MP_CAPABLE.
     SynAck,
+    /// SYNs with MP_CAPABLE were not answered; one without was (RFC 8684 §3.9).
+    Unanswered,
+    /// The SYN+ACK was of an older version than we had offered (RFC 8684 §3.1).
+    OlderVersion,
     /// Neither third ACK nor first data had MP_CAPABLE with the right keys.
     ThirdAck,
     /// The first data came without a mapping, or all of it did from some time on.
@@ -98,13 +123,29 @@ pub enum FallbackReason {
     Checksum,
 }
 
-/// A join that was not accepted: answer the SYN with RST and MP_TCPRST.
+packed!(
+    enum FallbackReason {
+        Syn,
+        SynAck,
+        Unanswered,
+        OlderVersion,
+        ThirdAck,
+        NoMapping,
+        NoDataAck,
+        Peer,
+        Checksum,
+    }
+);
+
+/// A join that was not accepted: answer the SYN with RST and, in version 1, MP_TCPRST.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Refusal {
     /// Why.
     pub reason: ResetReason,
     /// Whether a later attempt may succeed.
     pub transient: bool,
+    /// The connection's version has no MP_TCPRST.
+    pub unexplained: bool,
 }
 
 /// Why an application's or path manager's call had no effect.
@@ -118,6 +159,6 @@ pub enum SignalError {
     Limit,
     /// The peer asked for no joins to this address (flag C).
     Denied,
-    /// The address ID is 0 or stands for another address.
+    /// The address ID is 0 or stands for another address, or the address has another ID.
     AddressId,
 }

@@ -6,13 +6,20 @@ use crate::event::{Event, FallbackReason};
 use crate::mapping::{Delivery, RxMapping};
 use crate::send::Fin;
 use crate::subflow::{Infinite, Phase, Subflow};
-use anabranch_tcp::{Emit, Instant, Receipt, State};
+use anabranch_tcp::{Emit, Instant, Receipt, Segment, State};
 use anabranch_wire::mptcp::{Dsn, Dss, DssMapping, MptcpOption, MptcpOptions, ResetReason};
+use anabranch_wire::tcp::Flags;
 use bytes::Bytes;
+use std::time::Duration;
 
 /// So many segments in a row without any option mean that none will come: one without could be
 /// the second half of one that was cut.
 const SILENCE: u8 = 3;
+/// How long payload without a mapping may wait, where segments without options came: less than
+/// any peer takes to send again what is not acknowledged at data level.
+const GRACE: Duration = Duration::from_millis(90);
+/// So many are enough to reset one of several subflows.
+const BROKEN: u8 = 16;
 
 impl Connection {
     /// Whether nothing has shown yet that MPTCP options pass on the only subflow there ever was.
@@ -29,89 +36,189 @@ impl Connection {
         receipt: &Receipt,
         incoming: &Incoming<'_>,
     ) -> bool {
-        let acked = receipt.peer_wnd.is_some() && receipt.snd_una > 0;
+        let acked = receipt.peer_wnd.is_some() && receipt.snd_una > self.first_data();
         acked && incoming.all.is_empty() && self.in_order(receipt, len) && self.is_unproven(i)
     }
 
     /// Whether a segment has nothing beyond what came in order. A middlebox that cuts segments may
     /// leave the options on the first part, which may be late.
-    fn in_order(&self, receipt: &Receipt, len: u32) -> bool {
+    pub(crate) fn in_order(&self, receipt: &Receipt, len: u32) -> bool {
         receipt.rel_start + i64::from(len) <= receipt.rcv_nxt as i64
     }
 
-    /// Keep count of segments without any MPTCP option since the last that had one.
-    pub(crate) fn watch_options(&mut self, receipt: &Receipt, incoming: &Incoming<'_>) {
-        let silence = &mut self.handshake.silence;
-        if !incoming.all.is_empty() {
-            *silence = 0;
-        } else if receipt.peer_wnd.is_some() {
-            *silence = silence.saturating_add(1);
+    /// See whether an acceptable segment of a subflow speaks of data sequence numbers.
+    pub(crate) fn listen(
+        &mut self,
+        now: Instant,
+        i: usize,
+        segment: &Segment,
+        receipt: &Receipt,
+        incoming: &Incoming<'_>,
+    ) {
+        let Subflow { heard, tcb, .. } = &mut self.paths.list[i];
+        if incoming.all.is_empty() {
+            heard.silence = heard.silence.saturating_add(1);
+            heard.bare_fin |= segment.flags.has(Flags::FIN);
+        } else {
+            heard.silence = 0;
+        }
+        // One that was overtaken is no answer.
+        let una = tcb.iss() + 1 + receipt.snd_una as u32;
+        let newest = una.le(segment.ack);
+        if newest && incoming.dss.is_some_and(|dss| dss.data_ack.is_some()) {
+            self.timers.answered(now, !self.handshake.checksum);
         }
     }
 
-    /// Whether one plain stream each way can stand for what was sent and received so far: there
-    /// was only one subflow, and it carried each byte once. With checksums the path may have
-    /// altered bytes since, and nobody would know.
-    fn may_go_plain(&self) -> bool {
-        let [only] = &self.paths.list[..] else {
-            return false;
+    /// What one plain stream would go on with: the next byte expected, at the first byte of the
+    /// subflow that has no place yet. `None` if what came on the subflow is not that stream.
+    pub(crate) fn onward(&self, i: usize) -> Option<RxMapping> {
+        let subflow = &self.paths.list[i];
+        let infinite = RxMapping {
+            rel: self.first_unplaced(i),
+            position: self.rx.next(),
+            len: u64::MAX,
+            check: None,
         };
-        let straight = !only.rx.bent && only.tcb.snd_end() == self.tx.next();
-        let alone = !self.paths.joined && self.mode == Mode::Multipath;
-        straight && alone && !self.handshake.checksum
+        let alone = self.rx.highest() <= subflow.rx.end().max(infinite.position);
+        (alone && subflow.rx.agrees(&infinite)).then_some(infinite)
     }
 
-    /// Payload in order came without a mapping, again and again: options do not pass any more.
-    pub(crate) fn check_later_data(&mut self, now: Instant, i: usize, receipt: &Receipt) {
-        let first = self.paths.list[i].rx.first_waiting();
-        let unmapped = first.is_some_and(|rel| rel < receipt.rcv_nxt);
-        if unmapped {
-            self.fall_back_unmapped(now);
+    /// The first byte of a subflow that has not come, or waits for its mapping. What fills a hole
+    /// before those that wait may come without a mapping too.
+    fn first_unplaced(&self, i: usize) -> u64 {
+        let subflow = &self.paths.list[i];
+        let next = subflow.tcb.rcv_nxt();
+        subflow.rx.first_waiting().map_or(next, |w| w.min(next))
+    }
+
+    /// Data position minus subflow position of what a subflow was given, where one stream can
+    /// stand for it: from the first byte not acknowledged at either level, it has all that was
+    /// sent, once and in order.
+    pub(crate) fn plain_shift(&self, i: usize) -> Option<u64> {
+        let subflow = &self.paths.list[i];
+        let end = subflow.tcb.snd_end();
+        let shift = self.tx.next().wrapping_sub(end);
+        let unacked = end.checked_sub(self.tx.next() - self.tx.una())?;
+        let since = subflow.tx.straight_since(shift).unwrap_or(end);
+        (since <= unacked.min(subflow.tcb.snd_una())).then_some(shift)
+    }
+
+    /// Whether one plain stream each way can stand for what was sent and received so far, and
+    /// there never was another subflow.
+    fn may_go_plain(&self) -> bool {
+        let initial = self.paths.list.first();
+        let initial = initial.is_some_and(|s| s.phase == Phase::Initial && !s.is_ending());
+        let alone = initial && !self.paths.joined;
+        let straight = || self.plain_shift(0).is_some() && self.onward(0).is_some();
+        alone && self.mode == Mode::Multipath && straight()
+    }
+
+    /// Payload in order came without a mapping, and segments without options: none pass any more.
+    /// One of several subflows is broken then (RFC 8684 §3.7). The only one goes on as plain TCP
+    /// if it is seen soon: a peer that does not know sends again what it takes for lost, as bytes
+    /// of its own, and the stream would have them twice. That it learns by MP_FAIL, if anything
+    /// reaches it.
+    pub(crate) fn check_later_data(&mut self, now: Instant, i: usize) {
+        let subflow = &self.paths.list[i];
+        let silence = subflow.heard.silence;
+        if silence == 0 || self.mode != Mode::Multipath {
+            self.timers.unmapped = None;
+            return;
+        }
+        let first = subflow.rx.first_unmapped();
+        if first.is_none_or(|rel| rel >= subflow.tcb.rcv_nxt()) {
+            self.timers.unmapped = None;
+        } else if self.paths.joined {
+            if silence >= BROKEN {
+                self.paths.list[i].reset(ResetReason::Middlebox);
+            }
+        } else {
+            self.timers.unmapped.get_or_insert(now + GRACE);
+            if silence >= SILENCE {
+                self.fall_back_unmapped(now);
+            }
         }
     }
 
-    /// Payload waits for a mapping that will not come. Gives back whether the connection fell
-    /// back.
-    pub(crate) fn fall_back_unmapped(&mut self, now: Instant) -> bool {
-        if self.handshake.silence >= SILENCE && self.may_go_plain() {
-            self.go_on_plain(now, FallbackReason::NoMapping);
+    /// As much payload without a mapping as may wait, perhaps behind a hole. Gives back whether
+    /// that is settled.
+    pub(crate) fn fall_back_full(&mut self, now: Instant, i: usize) -> bool {
+        if self.paths.joined || self.paths.list[i].heard.silence < SILENCE {
+            return false;
         }
-        self.mode != Mode::Multipath
+        self.timers.unmapped.get_or_insert(now);
+        self.fall_back_unmapped(now);
+        true
     }
 
-    /// TCP delivered what was sent, and only segments without options came back: sent again, a
-    /// plain peer would take it for more. Gives back whether the connection fell back.
+    /// Payload of the only subflow waits for a mapping that will not come.
+    pub(crate) fn fall_back_unmapped(&mut self, now: Instant) {
+        let Some(due) = self.timers.unmapped.take() else {
+            return;
+        };
+        // A peer that speaks plainly while our MP_FAIL waits for an answer has heard it: its answer was
+        // lost, or its own MP_FAIL was, which crossed ours.
+        let answers = self.timers.fail.is_some();
+        let soon = (self.config.plain_midway || answers) && now <= due + GRACE;
+        if soon && self.may_go_plain() {
+            let reason = match answers {
+                true => FallbackReason::Checksum,
+                false => FallbackReason::NoMapping,
+            };
+            self.go_on_plain(now, reason);
+        } else if let Some(initial) = self.paths.list.first_mut() {
+            initial.reset(ResetReason::Middlebox);
+        }
+    }
+
+    /// TCP delivered what was sent, and only segments without options came back, although the peer
+    /// was asked. Gives back whether the connection fell back.
     pub(crate) fn fall_back_unheard(&mut self, now: Instant) -> bool {
-        let silent = self.handshake.silence > 0 && self.may_go_plain();
         // With a hole before it, payload without a mapping may be part of a segment that was cut.
-        let clear = self.paths.list.first().is_some_and(|s| {
+        let unheard = self.paths.list.first().is_some_and(|s| {
             let waiting = s.rx.first_waiting();
-            s.tx.is_empty() && waiting.is_none_or(|rel| rel < s.tcb.rcv_nxt())
+            let clear = waiting.is_none_or(|rel| rel < s.tcb.rcv_nxt());
+            let silence = s.heard.silence;
+            silence > 0 && clear && (s.tx.is_empty() || silence >= SILENCE)
         });
-        if silent && clear {
+        if unheard && self.timers.asks() && self.may_go_plain() {
             self.go_on_plain(now, FallbackReason::NoDataAck);
         }
         self.mode != Mode::Multipath
     }
 
+    /// FIN on the only subflow, without any option and without DATA_FIN: the peer took the
+    /// connection for plain, and would take our FIN for the end of our stream. Gives back whether
+    /// the subflow may be closed.
+    pub(crate) fn fall_back_at_fin(&mut self, now: Instant, i: usize) -> bool {
+        if self.paths.active_besides(i) > 0 || !self.paths.list[i].heard.bare_fin {
+            return true;
+        }
+        self.timers.unmapped.get_or_insert(now + GRACE);
+        self.fall_back_unmapped(now);
+        false
+    }
+
     fn go_on_plain(&mut self, now: Instant, reason: FallbackReason) {
-        let subflow = &self.paths.list[0];
-        // What fills a hole before the first byte that waits may come without a mapping too.
-        let next = subflow.tcb.rcv_nxt();
-        let rel = subflow.rx.first_waiting().map_or(next, |w| w.min(next));
-        let rx = RxMapping {
-            rel,
-            position: rel,
-            len: u64::MAX,
-            check: None,
+        let Some(rx) = self.onward(0) else {
+            return;
         };
+        if let Some(remote) = self.handshake.remote {
+            let initial = &mut self.paths.list[0];
+            initial.pending.fail = Some(remote.space().dsn(rx.position));
+            initial.tcb.request_bare_ack();
+        }
         self.fall_back_midway(now, 0, reason, rx);
     }
 
     /// First data without a mapping: the other side fell back, or the path removes options.
     pub(crate) fn check_first_data(&mut self, now: Instant, i: usize, receipt: &Receipt) {
-        let unmapped = receipt.rcv_nxt > 0 && self.paths.list[i].rx.has_unmapped();
-        if !unmapped || !self.is_unproven(i) {
+        let subflow = &self.paths.list[i];
+        let unmapped = receipt.rcv_nxt > 0 && subflow.rx.has_unmapped();
+        // A FIN before the keys is the end of a peer that has none.
+        let ended = self.mode == Mode::Opening && subflow.tcb.peer_fin();
+        if !(unmapped || ended) || !self.is_unproven(i) {
             return;
         }
         let reason = match self.mode {
@@ -144,15 +251,16 @@ impl Connection {
         }
         self.give_up_joins();
         let others = self.paths.alive_besides(i);
+        let shift = self.plain_shift(i).filter(|_| others == 0);
         let subflow = &mut self.paths.list[i];
-        let shift = self.tx.next().wrapping_sub(subflow.tcb.snd_end());
-        let straight = |m: &crate::mapping::TxMapping| m.position.wrapping_sub(m.rel) == shift;
-        if !subflow.tx.iter().all(straight) || others > 0 {
+        let Some(shift) = shift else {
             // What was sent is not one stream on one subflow: nothing can stand for it.
             return subflow.reset(ResetReason::Middlebox);
-        }
+        };
         let mut delivery = Delivery::new();
         subflow.rx.make_infinite(rx, &mut delivery);
+        subflow.rx.account(&self.config.budget);
+        subflow.pending.prio = None;
         let snd_una = subflow.tcb.snd_una();
         let subflow = subflow.id;
         self.mode = Mode::Plain {
@@ -160,6 +268,9 @@ impl Connection {
             reason,
             shift,
         };
+        self.timers.fail = None;
+        self.timers.unmapped = None;
+        self.rx.forget_fin();
         self.deliver(delivery, true);
         self.tx.allow_all();
         self.tx.forget_reinjections();
@@ -226,91 +337,67 @@ impl Connection {
         }
     }
 
-    /// An infinite mapping: the peer goes on as plain TCP from there, and so do we.
+    /// An infinite mapping: the peer goes on as plain TCP, and so do we.
     pub(crate) fn on_infinite_mapping(
         &mut self,
         now: Instant,
         i: usize,
-        mapping: &DssMapping,
+        incoming: &Incoming<'_>,
         receipt: &Receipt,
     ) {
+        let mapping = incoming.dss.and_then(|dss| dss.mapping);
+        let Some(mapping) = mapping.filter(|m| m.len == 0) else {
+            return;
+        };
         self.counters.infinite_in += 1;
-        match self.place(mapping, receipt.rcv_nxt) {
-            Some((rel, position)) => {
-                let rx = RxMapping {
-                    rel,
-                    position,
-                    len: u64::MAX,
-                    check: None,
-                };
-                self.fall_back_midway(now, i, FallbackReason::Peer, rx);
-            }
-            None => self.counters.bad_options += 1,
-        }
-    }
-
-    /// A checksum was wrong (RFC 8684 §3.7). With other subflows this one is reset; the only one
-    /// tells the peer with MP_FAIL, which answers with an infinite mapping.
-    pub(crate) fn on_bad_checksum(&mut self, i: usize, position: u64) {
-        self.counters.checksum_failures += 1;
-        let Some(remote) = self.handshake.remote else {
+        let Some((rel, position)) = self.place(i, &mapping, receipt.rcv_nxt) else {
+            self.counters.bad_options += 1;
             return;
         };
-        let alone = self.paths.alive_besides(i) == 0;
-        let subflow = &mut self.paths.list[i];
-        if alone && subflow.failed {
-            return;
-        }
-        subflow.failed = true;
-        subflow.pending.fail = Some(remote.space().dsn(position));
-        if alone {
-            subflow.tcb.request_bare_ack();
-        } else {
-            subflow.reset(ResetReason::Middlebox);
-        }
-    }
-
-    /// MP_FAIL: the peer found a wrong checksum in what we sent. On the only subflow it is
-    /// answered with MP_FAIL, and everything is plain TCP from then on; data that was not
-    /// acknowledged belongs to the infinite mapping too, which acts retroactively.
-    pub(crate) fn on_fail(&mut self, now: Instant, i: usize) {
-        self.counters.fail_in += 1;
-        if self.mode != Mode::Multipath || self.paths.alive_besides(i) > 0 {
-            return;
-        }
-        let Some(remote) = self.handshake.remote else {
-            return;
-        };
-        let position = self.rx.next();
-        let subflow = &mut self.paths.list[i];
-        if !subflow.failed {
-            subflow.pending.fail = Some(remote.space().dsn(position));
-            subflow.tcb.request_bare_ack();
-        }
-        // Everything before was placed: the first byte that waits is the next of the stream.
-        let next = subflow.tcb.rcv_nxt();
-        let rel = subflow.rx.first_waiting().map_or(next, |w| w.min(next));
-        let rx = RxMapping {
+        let said = RxMapping {
             rel,
             position,
             len: u64::MAX,
             check: None,
         };
-        self.fall_back_midway(now, i, FallbackReason::Peer, rx);
+        match self.infinite_from(i, said) {
+            Some(rx) => self.fall_back_midway(now, i, self.failure_reason(i), rx),
+            None => self.paths.list[i].reset(ResetReason::Middlebox),
+        }
+    }
+
+    /// Where an infinite mapping begins. It acts retroactively, from what the peer knows to have
+    /// arrived (RFC 8684 §3.7), or begins anew behind bytes that do not count any more. Linux
+    /// names the first new byte and means the stream as it is.
+    fn infinite_from(&self, i: usize, said: RxMapping) -> Option<RxMapping> {
+        let known = self.rx.next().checked_sub(said.position);
+        let next = known.and_then(|known| said.rel.checked_add(known));
+        if next.is_some_and(|rel| rel >= self.first_unplaced(i)) {
+            return Some(said);
+        }
+        self.onward(i)
     }
 
     /// Plain TCP after data flowed with mappings: ours become an infinite one, from the first
     /// byte that was not acknowledged.
-    fn fall_back_midway(&mut self, now: Instant, i: usize, reason: FallbackReason, rx: RxMapping) {
+    pub(crate) fn fall_back_midway(
+        &mut self,
+        now: Instant,
+        i: usize,
+        reason: FallbackReason,
+        rx: RxMapping,
+    ) {
         let una = self.tx.una();
         self.fall_back(now, i, reason, rx);
         if let Mode::Plain { shift, .. } = self.mode {
             let rel = una.wrapping_sub(shift);
-            self.paths.list[i].pending.infinite = Some(Infinite {
+            let subflow = &mut self.paths.list[i];
+            subflow.pending.infinite = Some(Box::new(Infinite {
                 rel,
                 position: una,
+                fresh: subflow.tcb.snd_nxt(),
                 until: None,
-            });
+            }));
         }
     }
 
@@ -325,28 +412,28 @@ impl Connection {
     /// What is left of options after a fallback: MP_FAIL and the infinite mapping, once.
     pub(crate) fn plain_segment(&mut self, i: usize, emit: &Emit) -> MptcpOptions {
         let mut out = MptcpOptions::new();
+        if emit.rel.is_empty() {
+            out.extend(self.take_fail(i).map(MptcpOption::Fail));
+            return out;
+        }
         let checksum = self.handshake.checksum.then_some(0);
         let space = self.handshake.local.space();
         let Subflow { pending, tcb, .. } = &mut self.paths.list[i];
-        if emit.rel.is_empty() {
-            if let Some(dsn) = pending.fail.take() {
-                self.counters.fail_out += 1;
-                out.push(MptcpOption::Fail(dsn));
-            }
-            return out;
-        }
         let Some(infinite) = &mut pending.infinite else {
             return out;
         };
-        let until = *infinite.until.get_or_insert(emit.rel.end);
-        if tcb.snd_una() >= until {
+        if infinite.until.is_some_and(|end| tcb.snd_una() >= end) {
             pending.infinite = None;
             return out;
         }
+        if emit.rel.end > infinite.fresh {
+            infinite.until.get_or_insert(emit.rel.end);
+        }
         self.counters.infinite_out += 1;
+        let (rel, position) = (infinite.rel, infinite.position);
         let mapping = DssMapping {
-            dsn: Dsn::Long(space.dsn(infinite.position)),
-            ssn: (infinite.rel as u32).wrapping_add(1),
+            dsn: Dsn::Long(space.dsn(position)),
+            ssn: self.paths.list[i].ssn(rel),
             len: 0,
             checksum,
         };

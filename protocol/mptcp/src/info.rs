@@ -1,8 +1,11 @@
 //! What can be seen of a connection.
 
 use crate::config::{Path, SubflowId};
+use crate::coupled::Congestion;
 use crate::event::{CloseReason, FallbackReason};
+use crate::schedule::Why;
 use anabranch_tcp::State;
+use anabranch_tcp::packed;
 
 /// A connection as it is now.
 #[derive(Clone, Debug)]
@@ -37,6 +40,12 @@ pub struct Info {
     pub window: u64,
     /// Bytes the peer may be sent now beyond what is in flight.
     pub peer_window: u64,
+    /// Name of the scheduler.
+    pub scheduler: &'static str,
+    /// Its congestion control.
+    pub congestion: Congestion,
+    /// Why nothing may be sent on any subflow, if that is so.
+    pub stuck: Option<Why>,
     /// Counters.
     pub counters: Counters,
     /// Subflows, oldest first; those in TIME-WAIT included.
@@ -76,6 +85,28 @@ pub struct Counters {
     pub reinjections: u64,
     /// Bytes of them.
     pub bytes_reinjected: u64,
+    /// Copies that the scheduler made of what was under way.
+    pub copies: u64,
+    /// Bytes of them.
+    pub bytes_copied: u64,
+    /// Answers of the scheduler that could not be followed.
+    pub schedule_refused: u64,
+    /// Times a subflow was suspected to be dead before its retransmission timer expired.
+    pub suspicions: u64,
+    /// Times the peer was told to leave a subflow alone (MP_PRIO).
+    pub avoided: u64,
+    /// Subflows probed because the peer was silent, or because bytes were missing.
+    pub silence_probes: u64,
+    /// Subflows that the peer was told to give up (REMOVE_ADDR).
+    pub given_up: u64,
+    /// Addresses announced again after that.
+    pub given_back: u64,
+    /// Times the peer's window held everything up because of what a slower subflow still had.
+    pub window_blocked: u64,
+    /// Runs sent again on a faster subflow because of that, see `window_blocked`.
+    pub opportunistic: u64,
+    /// Times a subflow's window was halved because of that.
+    pub penalties: u64,
     /// Data-level retransmission timeouts.
     pub data_rtos: u64,
     /// Bytes received again at data level.
@@ -125,3 +156,45 @@ pub struct Counters {
     /// MP_TCPRST sent.
     pub tcprst_out: u64,
 }
+
+packed!(Counters {
+    bytes_in,
+    bytes_acked,
+    reinjections,
+    bytes_reinjected,
+    copies,
+    bytes_copied,
+    schedule_refused,
+    suspicions,
+    avoided,
+    silence_probes,
+    given_up,
+    given_back,
+    window_blocked,
+    opportunistic,
+    penalties,
+    data_rtos,
+    duplicate_bytes,
+    dropped_bytes,
+    mapping_conflicts,
+    bad_options,
+    checksum_failures,
+    join_hmac_failures,
+    add_addr_in,
+    add_addr_dropped,
+    add_addr_out,
+    echo_in,
+    echo_out,
+    remove_addr_in,
+    remove_addr_out,
+    prio_in,
+    prio_out,
+    fail_in,
+    fail_out,
+    infinite_in,
+    infinite_out,
+    fastclose_in,
+    fastclose_out,
+    tcprst_in,
+    tcprst_out
+});

@@ -5,6 +5,7 @@ use crate::connection::Connection;
 use crate::connection::input::{Incoming, Verdict, tcp_rst};
 use crate::event::{Event, Refusal, SignalError};
 use crate::keys;
+use crate::steer::GiveUp;
 use crate::subflow::{self, AddressIds, Backup, Nonces, Phase, Subflow};
 use anabranch_tcp::{Instant, Segment};
 use anabranch_wire::mptcp::{Join, MptcpOption, ResetReason};
@@ -21,7 +22,12 @@ impl Connection {
         start: Start,
         nonce: u32,
     ) -> Result<SubflowId, Refusal> {
-        let refusal = |reason, transient| Refusal { reason, transient };
+        let unexplained = !self.handshake.version.explains_resets();
+        let refusal = |reason, transient| Refusal {
+            reason,
+            transient,
+            unexplained,
+        };
         let Join::Syn {
             backup,
             address_id,
@@ -34,26 +40,32 @@ impl Connection {
         if !self.is_multipath() {
             return Err(refusal(ResetReason::MptcpError, false));
         }
-        if self.paths.alive() >= usize::from(self.config.max_subflows) {
-            return Err(refusal(ResetReason::Prohibited, true));
-        }
-        if self.config.deny_join && path.local == self.signals.initial().local {
+        if self.handshake.deny_join && path.local == self.signals.initial().local {
             return Err(refusal(ResetReason::Prohibited, false));
         }
-        let local_id = self.signals.local_id(path.local);
+        if self.paths.alive() >= usize::from(self.paths.max) {
+            return Err(refusal(ResetReason::Prohibited, true));
+        }
+        if self.paths.half_open() >= usize::from(self.config.half_open_joins) {
+            return Err(refusal(ResetReason::LackOfResources, true));
+        }
+        let apart = self.steering().give_up == GiveUp::Always;
+        let local_id = self.signals.local_id(path.local, apart);
         let tcb = subflow::accept(now, &self.config.tcp, syn, &start);
         let nonces = Nonces {
             local: nonce,
             remote,
         };
+        let deadline = now + self.config.join_timeout;
         let subflow = self.paths.add(path, tcb, Phase::JoinPassive { nonces });
+        subflow.linger = Some(deadline);
         subflow.ids = AddressIds {
             local: local_id,
             remote: address_id,
         };
         subflow.backup = Backup {
-            ours: false,
             theirs: backup,
+            ..Backup::default()
         };
         let id = subflow.id;
         self.update(now);
@@ -72,13 +84,13 @@ impl Connection {
         backup: bool,
     ) -> Result<SubflowId, SignalError> {
         self.multipath()?;
-        if self.paths.alive() >= usize::from(self.config.max_subflows) {
+        if self.paths.alive() >= usize::from(self.paths.max) {
             return Err(SignalError::Limit);
         }
         if self.handshake.peer_denies_join && path.remote == self.signals.initial().remote {
             return Err(SignalError::Denied);
         }
-        let local_id = self.signals.local_id(path.local);
+        let local_id = self.signals.local_id(path.local, false);
         let tcb = subflow::connect(now, &self.config.tcp, &start);
         let nonces = Nonces {
             local: nonce,
@@ -91,7 +103,7 @@ impl Connection {
         };
         subflow.backup = Backup {
             ours: backup,
-            theirs: false,
+            ..Backup::default()
         };
         let id = subflow.id;
         self.update(now);
@@ -99,7 +111,7 @@ impl Connection {
     }
 
     /// When a join may leave: the peer refuses it while our key is still on its way, which a
-    /// DATA_ACK ends, or a round-trip time. `None`: at once.
+    /// DATA_ACK ends, or a round-trip time since it left. `None`: at once.
     pub(crate) fn join_not_before(&self) -> Option<Instant> {
         let initial = self
             .paths
@@ -117,6 +129,8 @@ impl Connection {
         segment: &Segment,
         incoming: &Incoming<'_>,
     ) -> Verdict {
+        // Others may have come to the end of their handshakes meanwhile.
+        let full = self.paths.alive() >= usize::from(self.paths.max);
         let subflow = &mut self.paths.list[i];
         if segment.ack != subflow.tcb.iss() + 1 {
             // Not from whom saw our SYN+ACK: the Tcb answers.
@@ -124,7 +138,12 @@ impl Connection {
         }
         let expected = self.handshake.their_secret(nonces).map(|s| s.full());
         match (incoming.join, expected) {
-            (Some(Join::Ack { hmac }), Some(expected)) if keys::same(hmac, &expected) => {
+            (Some(Join::Ack { hmac }), Some(expected)) if keys::same(&hmac[..], &expected[..]) => {
+                if full {
+                    subflow.reset_for_now(ResetReason::Prohibited);
+                    return Verdict::Drop;
+                }
+                subflow.linger = None;
                 subflow.phase = Phase::Joined;
                 Verdict::Pass
             }
@@ -160,13 +179,13 @@ impl Connection {
             ..nonces
         };
         let expected = self.handshake.their_secret(nonces).map(|s| s.truncated());
-        if !expected.is_some_and(|e| keys::same_u64(e, *hmac)) {
+        if !expected.is_some_and(|e| keys::same(hmac, &e)) {
             self.counters.join_hmac_failures += 1;
             return subflow.reset(ResetReason::MptcpError);
         }
         subflow.ids.remote = *address_id;
         subflow.backup.theirs = *backup;
-        let retry = now + subflow.tcb.rto();
+        let retry = now + subflow.third_ack_wait();
         subflow.phase = Phase::JoinConfirm {
             nonces,
             retry,
@@ -273,8 +292,9 @@ impl Subflow {
 }
 
 impl Refusal {
-    /// The option for the RST that answers the SYN.
-    pub fn option(self) -> MptcpOption {
-        MptcpOption::TcpRst(tcp_rst(self.reason, self.transient))
+    /// The option for the RST that answers the SYN, if there is one in the connection's version.
+    pub fn option(self) -> Option<MptcpOption> {
+        let rst = MptcpOption::TcpRst(tcp_rst(self.reason, self.transient));
+        (!self.unexplained).then_some(rst)
     }
 }

@@ -1,31 +1,18 @@
 //! Keys, and what is derived from them (RFC 8684 §3.1, §3.2, §3.4.1; RFC 6824 for version 0).
 
+use anabranch_tcp::packed;
 use hmac::{Hmac, Mac};
 use sha1::Sha1;
 use sha2::{Digest, Sha256};
+use std::fmt;
 use std::net::IpAddr;
+use subtle::ConstantTimeEq;
+use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
-/// Protocol version; it decides the hash.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum Version {
-    /// RFC 6824: SHA-1.
-    V0,
-    /// RFC 8684: SHA-256.
-    V1,
-}
-
-impl Version {
-    /// The number in MP_CAPABLE.
-    pub fn number(self) -> u8 {
-        match self {
-            Version::V0 => 0,
-            Version::V1 => 1,
-        }
-    }
-}
+pub use crate::version::Version;
 
 /// Token and initial data sequence number of a key: both ends of its hash.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Derived {
     /// Names the connection in a join: the most significant 32 bits.
     pub token: u32,
@@ -33,12 +20,48 @@ pub struct Derived {
     pub idsn: u64,
 }
 
+packed!(Derived { token, idsn });
+
 /// Token and IDSN of a key (RFC 8684 §3.1).
 pub fn derive(version: Version, key: u64) -> Derived {
     let key = key.to_be_bytes();
     match version {
         Version::V0 => ends(&Sha1::digest(key)),
         Version::V1 => ends(&Sha256::digest(key)),
+    }
+}
+
+/// A key of ours, with what follows from it; wiped when dropped.
+#[derive(Clone, ZeroizeOnDrop)]
+pub struct LocalKey {
+    /// The key.
+    pub key: u64,
+    /// Its token and IDSN in the version that it is used in.
+    #[zeroize(skip)]
+    pub derived: Derived,
+}
+
+impl LocalKey {
+    /// A key for a connection of this version.
+    pub fn new(version: Version, key: u64) -> LocalKey {
+        LocalKey {
+            key,
+            derived: derive(version, key),
+        }
+    }
+
+    /// It, with nothing of it left where it was: what moves by itself leaves its bytes behind.
+    #[must_use]
+    pub fn take(&mut self) -> LocalKey {
+        let taken = self.clone();
+        self.key.zeroize();
+        taken
+    }
+}
+
+impl fmt::Debug for LocalKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LocalKey").finish_non_exhaustive()
     }
 }
 
@@ -50,17 +73,17 @@ fn ends(hash: &[u8]) -> Derived {
 
 /// HMAC over `message` with `sender`'s key before `receiver`'s, its leftmost 160 bits at least.
 fn mac(version: Version, sender: u64, receiver: u64, message: &[u8]) -> [u8; 32] {
-    let key = (u128::from(sender) << 64 | u128::from(receiver)).to_be_bytes();
+    let key = Zeroizing::new((u128::from(sender) << 64 | u128::from(receiver)).to_be_bytes());
     let mut out = [0; 32];
     match version {
         Version::V0 => {
-            let mut m = Hmac::<Sha1>::new_from_slice(&key).expect("HMAC takes keys of any length");
+            let mut m = Hmac::<Sha1>::new_from_slice(&*key).expect("HMAC takes keys of any length");
             m.update(message);
             out[..20].copy_from_slice(&m.finalize().into_bytes());
         }
         Version::V1 => {
             let mut m =
-                Hmac::<Sha256>::new_from_slice(&key).expect("HMAC takes keys of any length");
+                Hmac::<Sha256>::new_from_slice(&*key).expect("HMAC takes keys of any length");
             m.update(message);
             out.copy_from_slice(&m.finalize().into_bytes());
         }
@@ -68,10 +91,11 @@ fn mac(version: Version, sender: u64, receiver: u64, message: &[u8]) -> [u8; 32]
     out
 }
 
-/// Keys and nonces of a join, seen from the side that computes the HMAC.
-#[derive(Clone, Copy, Debug)]
+/// Keys and nonces of a join, seen from the side that computes the HMAC; wiped when dropped.
+#[derive(Clone, ZeroizeOnDrop)]
 pub struct JoinSecret {
     /// Hash to use.
+    #[zeroize(skip)]
     pub version: Version,
     /// Key of the side that sends the HMAC.
     pub sender_key: u64,
@@ -81,6 +105,12 @@ pub struct JoinSecret {
     pub sender_nonce: u32,
     /// Nonce of the side that checks it.
     pub receiver_nonce: u32,
+}
+
+impl fmt::Debug for JoinSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JoinSecret").finish_non_exhaustive()
+    }
 }
 
 impl JoinSecret {
@@ -128,13 +158,8 @@ pub fn add_addr_hmac(
         .map_or(0, u64::from_be_bytes)
 }
 
-/// Equality in a time that does not depend on where the first difference is.
-pub fn same(a: &[u8; 20], b: &[u8; 20]) -> bool {
-    let difference = a.iter().zip(b).fold(0, |d, (x, y)| d | (x ^ y));
-    std::hint::black_box(difference) == 0
-}
-
-/// [`same`] for truncated HMACs and keys.
-pub fn same_u64(a: u64, b: u64) -> bool {
-    std::hint::black_box(a ^ b) == 0
+/// Whether what a peer sent is the secret: HMAC, key or cookie. The time that it takes does not
+/// depend on where the first difference is; that of slices depends on their lengths.
+pub fn same<T: ConstantTimeEq + ?Sized>(sent: &T, secret: &T) -> bool {
+    sent.ct_eq(secret).into()
 }

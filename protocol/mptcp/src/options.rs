@@ -19,6 +19,7 @@ impl Config {
                 self.tcp.buffers.send_initial = bytes;
             }
             SocketOption::RecvBuffer(bytes) => self.initial_window = bytes,
+            SocketOption::Congestion(_) => self.coupling = None,
             _ => {}
         }
         Ok(())
@@ -36,6 +37,7 @@ impl Connection {
             SocketOption::NoDelay(true) | SocketOption::Cork(false) => self.push(),
             SocketOption::SendBuffer(bytes) => self.tx.size.fix(bytes as usize),
             SocketOption::RecvBuffer(bytes) => self.rx.fix_size(bytes),
+            SocketOption::Congestion(_) => self.paths.coupled = None,
             _ => {}
         }
         // Small segments are the data level's business.

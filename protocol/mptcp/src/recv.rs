@@ -3,6 +3,7 @@
 use anabranch_tcp::Instant;
 use anabranch_tcp::autotune::RecvSize;
 use anabranch_tcp::budget::{Budget, Charge};
+use anabranch_tcp::packed;
 use bytes::Bytes;
 use smallvec::SmallVec;
 use std::collections::{BTreeMap, VecDeque};
@@ -39,6 +40,8 @@ pub(crate) struct Reassembly {
     pub(crate) dropped_bytes: u64,
 }
 
+packed!(Reassembly { next, ready_len, waiting_len, fin, seen, window, duplicate_bytes, dropped_bytes } empty { ready, waiting } kept { budget });
+
 /// How much may be received, and what the peer was told.
 #[derive(Debug)]
 struct Window {
@@ -46,9 +49,18 @@ struct Window {
     edge: u64,
     /// `edge` as last sent.
     advertised: u64,
+    /// DATA_ACK as last sent.
+    acknowledged: u64,
     /// Bytes beyond what was read that may be received.
     size: RecvSize,
 }
+
+packed!(Window {
+    edge,
+    advertised,
+    acknowledged,
+    size
+});
 
 impl Reassembly {
     pub(crate) fn new(now: Instant, initial: u32, max: u32, budget: Budget) -> Reassembly {
@@ -56,6 +68,7 @@ impl Reassembly {
         let window = Window {
             edge: u64::from(size.get()),
             advertised: 0,
+            acknowledged: 0,
             size,
         };
         Reassembly {
@@ -78,6 +91,16 @@ impl Reassembly {
         self.next + u64::from(self.fin_reached())
     }
 
+    /// The DATA_ACK left with a segment.
+    pub(crate) fn acknowledge(&mut self) {
+        self.window.acknowledged = self.data_ack();
+    }
+
+    /// Whether the peer was told of all that came.
+    pub(crate) fn is_acknowledged(&self) -> bool {
+        self.window.acknowledged == self.data_ack()
+    }
+
     /// Next position expected.
     pub(crate) fn next(&self) -> u64 {
         self.next
@@ -93,17 +116,22 @@ impl Reassembly {
         self.fin == Some(self.next)
     }
 
+    /// Whether a DATA_FIN has come.
+    pub(crate) fn knows_fin(&self) -> bool {
+        self.fin.is_some()
+    }
+
+    /// After the last byte that has come.
+    pub(crate) fn highest(&self) -> u64 {
+        let last = self.waiting.iter().next_back();
+        last.map_or(self.next, |(p, w)| p + w.bytes.len() as u64)
+    }
+
     /// Learn where the stream ends. `false`: it contradicts what is known.
     pub(crate) fn set_fin(&mut self, position: u64) -> bool {
-        let beyond = self
-            .waiting
-            .iter()
-            .next_back()
-            .map(|(p, w)| p + w.bytes.len() as u64);
-        let held = beyond.unwrap_or(self.next);
         match self.fin {
             Some(known) => known == position,
-            None if position < held || position > self.window.edge => false,
+            None if position < self.highest() || position > self.window.edge => false,
             None => {
                 self.fin = Some(position);
                 true
@@ -111,12 +139,27 @@ impl Reassembly {
         }
     }
 
+    /// Plain TCP from here on: what was said of an end that has not come is void.
+    pub(crate) fn forget_fin(&mut self) {
+        if !self.fin_reached() {
+            self.fin = None;
+        }
+    }
+
     /// Add bytes at a position; those that were here before, or may not be received, are dropped.
     /// What is in order is always taken; with `forced` all is: nobody would send it again.
     pub(crate) fn insert(&mut self, position: u64, mut bytes: Bytes, forced: bool) {
         let len = bytes.len() as u64;
-        let limit = self.fin.unwrap_or(u64::MAX).min(self.window.edge);
+        let fin = self.fin.unwrap_or(u64::MAX);
+        let limit = if forced {
+            fin
+        } else {
+            fin.min(self.window.edge)
+        };
         let allowed = limit.saturating_sub(position).min(len);
+        // More than the window only if the subflow's own, which counted bytes that waited for a
+        // mapping as received, let it in.
+        self.window.edge = self.window.edge.max(position.saturating_add(allowed));
         self.dropped_bytes += len - allowed;
         bytes.truncate(allowed as usize);
         let old = self.next.saturating_sub(position).min(allowed);

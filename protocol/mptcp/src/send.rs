@@ -6,9 +6,14 @@
 //! Only what the peer has acknowledged is cut off its head. So the position after its last byte
 //! names a run.
 
+mod ungrown;
+
 use crate::config::SubflowId;
+use crate::schedule::RunView;
+use anabranch_tcp::Instant;
 use anabranch_tcp::autotune::SendSize;
 use anabranch_tcp::budget::Budget;
+use anabranch_tcp::packed;
 use anabranch_tcp::queue::{ByteQueue, Slices};
 use anabranch_wire::checksum::{Sum, sum_slices};
 use bytes::Bytes;
@@ -24,6 +29,10 @@ pub(crate) struct Run {
     pub(crate) end: u64,
     /// DATA_FIN was part of its mapping.
     pub(crate) fin: bool,
+    /// When it was given to a subflow first.
+    at: Instant,
+    /// It was given to another since.
+    again: bool,
     /// Subflows that have it and were not acknowledged by TCP.
     holders: SmallVec<[SubflowId; 2]>,
     /// Sum of the payload, once it was needed.
@@ -42,6 +51,15 @@ pub(crate) enum Fin {
     /// It was acknowledged.
     Acked,
 }
+
+packed!(
+    enum Fin {
+        No,
+        Wanted,
+        Sent,
+        Acked,
+    }
+);
 
 /// The data send queue.
 #[derive(Debug)]
@@ -63,6 +81,8 @@ pub(crate) struct SendQueue {
     edge: u64,
     /// Largest window the peer ever offered.
     max_window: u64,
+    /// Data goes by several subflows.
+    pub(crate) spread: bool,
     fin: Fin,
     /// End of the last run that did not fill its segments.
     small: u64,
@@ -74,11 +94,15 @@ pub(crate) struct SendQueue {
     pub(crate) wants_room: bool,
 }
 
+packed!(SendQueue { bytes, size, windows, lowat, next, edge, max_window, spread, fin, small, pushed, more, wants_room } empty { runs, reinject });
+
 /// What bounds the next new run.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Fit {
     /// Bytes the subflow could send now.
     pub(crate) room: u64,
+    /// Bytes of the peer's window it may use.
+    pub(crate) window: u64,
     /// Payload of a full-sized segment there.
     pub(crate) mss: u64,
     /// Largest run worth making there.
@@ -105,6 +129,7 @@ impl SendQueue {
             reinject: BTreeSet::new(),
             edge: 0,
             max_window: 0,
+            spread: false,
             fin: Fin::No,
             small: 0,
             pushed: 0,
@@ -211,6 +236,11 @@ impl SendQueue {
         self.una() < self.next || self.fin == Fin::Sent
     }
 
+    /// Whether there is anything that a subflow may have to be given.
+    pub(crate) fn waits(&self) -> bool {
+        self.una() < self.end()
+    }
+
     /// Whether a DATA_FIN of its own (without data) is to be sent, or sent again.
     pub(crate) fn fin_due(&self) -> bool {
         matches!(self.fin, Fin::Wanted | Fin::Sent) && self.next == self.end()
@@ -220,7 +250,7 @@ impl SendQueue {
     pub(crate) fn fit(&self, fit: &Fit) -> Option<u64> {
         let queued = self.unassigned();
         let idle = self.una() == self.next;
-        let len = queued.min(fit.room).min(fit.max).min(self.window());
+        let len = queued.min(fit.room).min(fit.max).min(fit.window);
         if len == 0 {
             return None;
         }
@@ -233,7 +263,7 @@ impl SendQueue {
             return (len > 0).then_some(len);
         }
         let whole = len - len % fit.mss;
-        if self.window() == len && len < fit.mss {
+        if fit.window == len && len < fit.mss {
             // Silly window avoidance (RFC 9293 §3.8.6.2.1).
             return (idle || len >= self.max_window / 2).then_some(len);
         }
@@ -245,7 +275,13 @@ impl SendQueue {
 
     /// Give the next `len` new bytes to a subflow with segments of `mss`; the last ones take the
     /// DATA_FIN along if `with_fin`.
-    pub(crate) fn assign(&mut self, len: u64, to: SubflowId, mss: u64, with_fin: bool) -> Run {
+    pub(crate) fn assign(
+        &mut self,
+        now: Instant,
+        len: u64,
+        (to, mss): (SubflowId, u64),
+        with_fin: bool,
+    ) -> Run {
         let start = self.next;
         self.next += len;
         if !len.is_multiple_of(mss) {
@@ -261,6 +297,8 @@ impl SendQueue {
             start,
             end: self.next,
             fin,
+            at: now,
+            again: false,
             holders,
             sum: None,
         };
@@ -335,6 +373,21 @@ impl SendQueue {
         again
     }
 
+    /// Whether a subflow that makes progress still has to deliver the run that ends there.
+    pub(crate) fn is_under_way(&self, end: u64, live: &[SubflowId]) -> bool {
+        let run = self.run(end);
+        run.is_some_and(|r| r.holders.iter().any(|h| live.contains(h)))
+    }
+
+    /// Nothing from `position` on that only subflow `gone` delivered has arrived.
+    pub(crate) fn doubt_from(&mut self, position: u64, gone: SubflowId, live: &[SubflowId]) {
+        let first = self.runs.partition_point(|r| r.end <= position);
+        let ends: Vec<u64> = self.runs.range(first..).map(|r| r.end).collect();
+        for end in ends {
+            self.doubt(end, Some(gone), live);
+        }
+    }
+
     /// The first run to be sent again.
     pub(crate) fn reinjection(&self) -> Option<&Run> {
         let end = *self.reinject.first()?;
@@ -347,6 +400,7 @@ impl SendQueue {
         self.reinject.remove(&end);
         let run = self.run_mut(end)?;
         run.holders.push(to);
+        run.again = true;
         Some(run.clone())
     }
 
@@ -358,6 +412,17 @@ impl SendQueue {
     /// Nothing is sent again at data level any more.
     pub(crate) fn forget_reinjections(&mut self) {
         self.reinject.clear();
+    }
+
+    /// The run that ends there.
+    pub(crate) fn run(&self, end: u64) -> Option<&Run> {
+        let i = self.runs.partition_point(|r| r.end < end);
+        self.runs.get(i).filter(|r| r.end == end)
+    }
+
+    /// What was sent and is not acknowledged, oldest first.
+    pub(crate) fn runs(&self) -> &VecDeque<Run> {
+        &self.runs
     }
 
     /// The oldest run not acknowledged.
@@ -375,6 +440,16 @@ impl SendQueue {
 }
 
 impl Run {
+    pub(crate) fn view(&self) -> RunView<'_> {
+        RunView {
+            start: self.start,
+            end: self.end,
+            at: self.at,
+            holders: &self.holders,
+            again: self.again,
+        }
+    }
+
     pub(crate) fn len(&self) -> u64 {
         self.end - self.start
     }

@@ -1,5 +1,6 @@
 //! One direction's data sequence space.
 
+use anabranch_wire::Seq;
 use anabranch_wire::mptcp::Dsn;
 
 /// Translates data sequence numbers, which wrap, to positions, which do not: a position counts
@@ -27,9 +28,29 @@ impl Space {
     }
 }
 
+/// The subflow position of a relative subflow sequence number (the first byte after the SYN is 1),
+/// the one nearest to what is expected next: after 4 GiB it wraps. `None` before the start.
+pub(crate) fn subflow_position(ssn: u32, rcv_nxt: u64) -> Option<u64> {
+    let offset = Seq(ssn.wrapping_sub(1)).since(Seq(rcv_nxt as u32));
+    rcv_nxt.checked_add_signed(i64::from(offset))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn subflow_numbers_wrap_and_positions_do_not() {
+        assert_eq!(subflow_position(1, 0), Some(0));
+        assert_eq!(subflow_position(0, 0), None, "the SYN has no byte");
+        let four_gib = 1u64 << 32;
+        for rcv_nxt in [four_gib - 1000, four_gib, four_gib + 1000, 3 * four_gib - 1] {
+            for position in [rcv_nxt - 500, rcv_nxt, rcv_nxt + 500] {
+                let ssn = (position as u32).wrapping_add(1);
+                assert_eq!(subflow_position(ssn, rcv_nxt), Some(position));
+            }
+        }
+    }
 
     #[test]
     fn positions_do_not_wrap_where_numbers_do() {

@@ -1,5 +1,7 @@
 //! How a stack behaves.
 
+use crate::schedule::Rule;
+use crate::shard::Shard;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -14,6 +16,8 @@ pub struct Config {
     /// Largest payload of one [`anabranch_wire::frame::Transmit`], bytes; 0 when the device does
     /// not segment. At most 65,000: an IP packet's length field has to hold the headers too.
     pub gso_max: u32,
+    /// Which of the host's stacks this is, if it has several. Limits are each one's own.
+    pub shard: Shard,
     /// Bounds on memory and numbers.
     pub limits: Limits,
     /// TCP parameters of every connection and subflow. What follows from other settings is set from
@@ -38,8 +42,17 @@ pub struct Config {
     /// Where SYNs with a Fast Open option seem to vanish, none is sent for so long, doubled each
     /// time up to six times (RFC 7413 §4.1.3.1); zero: they are sent again at once.
     pub fast_open_avoid: Duration,
+    /// Where SYNs with MP_CAPABLE seem to vanish, none is sent for so long, doubled each time up to
+    /// six times; zero: they are sent again at once.
+    pub mptcp_avoid: Duration,
+    /// How long a host that answered with an older version of Multipath TCP is offered that one;
+    /// zero: never.
+    pub older_version_for: Duration,
     /// When SYNs are answered without keeping anything of them.
     pub syn_cookies: SynCookies,
+    /// Scheduler, congestion control and steering of connections to come; of the rules that fit one,
+    /// the first that names a scheduler decides that, and so of the others.
+    pub rules: Vec<Rule>,
     /// Resets and ICMP replies sent to strangers, at most so many a second.
     pub reply_rate: u32,
 }
@@ -58,13 +71,16 @@ pub struct Limits {
     pub flows: usize,
     /// Subflows per Multipath TCP connection.
     pub subflows: usize,
+    /// Joins from one peer address (one /64 of IPv6) at once whose third ACK has not come, of all
+    /// connections; more are reset for now. See also [`anabranch_mptcp::Config::half_open_joins`].
+    pub half_open_joins: usize,
     /// Connections remembered in TIME-WAIT; beyond, the oldest is forgotten.
     pub time_wait: usize,
 }
 
 /// When a listener answers a SYN by a cookie (RFC 4987 §3.6): nothing is kept, so a flood of SYNs
-/// fills nothing. Such a connection is plain TCP, knows the peer's segment size only roughly, and
-/// has window scaling, SACK and ECN only with timestamps.
+/// fills nothing. Such a connection knows the peer's segment size only roughly, and has window
+/// scaling, SACK and ECN only with timestamps. Multipath TCP stays possible.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum SynCookies {
     /// Never: SYNs beyond the backlog are dropped.
@@ -107,7 +123,7 @@ pub struct ListenConfig {
     pub backlog: usize,
     /// Answer MP_CAPABLE; otherwise every connection is plain TCP.
     pub mptcp: bool,
-    /// Fast Open (RFC 7413) for plain TCP: cookies are given, and the payload of a SYN with one is
+    /// Fast Open (RFC 7413), for Multipath TCP from version 1 on: cookies are given, and the payload of a SYN with one is
     /// read before the handshake is complete, by at most so many connections at a time. Such
     /// payload may come twice: for applications that can bear it. `None`: no Fast Open.
     pub fast_open: Option<usize>,
@@ -118,7 +134,7 @@ pub struct ListenConfig {
 pub struct ConnectConfig {
     /// Offer Multipath TCP.
     pub mptcp: bool,
-    /// Use Fast Open (RFC 7413) where plain TCP is offered: what is sent before the first
+    /// Use Fast Open (RFC 7413), where version 0 of Multipath TCP is not what is offered: what is sent before the first
     /// [`crate::Stack::poll_transmit`] goes with the SYN, if the server gave a cookie before. It
     /// may arrive twice.
     pub fast_open: bool,
@@ -130,6 +146,7 @@ impl Default for Config {
             local: LocalAddrs::Any,
             mtu: 1500,
             gso_max: 0,
+            shard: Shard::ONLY,
             limits: Limits::default(),
             tcp: anabranch_tcp::Config::default(),
             mptcp: anabranch_mptcp::Config::default(),
@@ -141,7 +158,10 @@ impl Default for Config {
             max_segment: None,
             fast_open_without_cookie: false,
             fast_open_avoid: Duration::from_secs(3600),
+            mptcp_avoid: Duration::from_secs(3600),
+            older_version_for: Duration::from_secs(3600),
             syn_cookies: SynCookies::default(),
+            rules: Vec::new(),
             reply_rate: 1000,
         }
     }
@@ -155,6 +175,7 @@ impl Default for Limits {
             send_buffer: 8 << 20,
             flows: 100_000,
             subflows: 8,
+            half_open_joins: 32,
             time_wait: 32_768,
         }
     }

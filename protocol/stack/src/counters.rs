@@ -102,10 +102,14 @@ counters! {
     TcpExtTWRecycled,
     /// TIME-WAIT ended early because too many were remembered.
     TcpExtTCPTimeWaitOverflow,
-    /// Version 1 MP_CAPABLE SYNs received by listeners.
+    /// MP_CAPABLE SYNs received by listeners.
     MPTcpExtMPCapableSYNRX,
     /// MP_CAPABLE SYNs sent.
     MPTcpExtMPCapableSYNTX,
+    /// MP_CAPABLE left out because SYNs with it were not answered, and the one without was.
+    MPTcpExtMPCapableSYNTXDrop,
+    /// MP_CAPABLE not offered because earlier SYNs with it vanished on the way to that host.
+    MPTcpExtMPCapableSYNTXDisabled,
     /// MP_CAPABLE SYN+ACKs received.
     MPTcpExtMPCapableSYNACKRX,
     /// MP_CAPABLE third ACKs received.
@@ -114,6 +118,8 @@ counters! {
     MPTcpExtMPCapableFallbackACK,
     /// Offered MP_CAPABLE, but the SYN+ACK did not confirm: fallback.
     MPTcpExtMPCapableFallbackSYNACK,
+    /// SYNs with MP_CAPABLE were not answered, one without was.
+    MPTcpExtBlackhole,
     /// No unused token was found: the connection is plain TCP.
     MPTcpExtMPFallbackTokenInit,
     /// Joins with a token that no connection has.
@@ -170,12 +176,20 @@ counters! {
     MPTcpExtMPRstTx,
     /// Replies to strangers (resets, ICMP) not sent because of the rate limit.
     RepliesSuppressed,
+    /// Packets given to another stack of this host.
+    StraysSent,
+    /// Packets that another stack of this host gave.
+    StraysReceived,
+    /// Packets for another stack of this host that had no room for them.
+    StraysDropped,
     /// Segments that could not be written as packets: a mistake of ours.
     TransmitErrors,
     /// Calls into Multipath TCP code: none happens for a plain TCP connection.
     MptcpCalls,
     /// Connections looked at for transmission or for a timer: idle ones are not.
     FlowsVisited,
+    /// Idle connections put to rest.
+    FlowsRested,
 }
 
 /// The values of all counters.

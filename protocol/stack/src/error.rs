@@ -50,6 +50,9 @@ pub enum FlowError {
     AddressId,
     /// The value of an option is out of range.
     OutOfRange,
+    /// Sending where the scheduler lets nothing be sent any more, see
+    /// [`crate::PathEvent::Stuck`].
+    Stuck(&'static str),
 }
 
 /// Why [`crate::Stack::join`] refused.
@@ -108,6 +111,7 @@ impl fmt::Display for FlowError {
             FlowError::Limit => f.write_str("too many announcements"),
             FlowError::AddressId => f.write_str("unusable address ID"),
             FlowError::OutOfRange => f.write_str("option out of range"),
+            FlowError::Stuck(why) => write!(f, "no path may be used: {why}"),
         }
     }
 }

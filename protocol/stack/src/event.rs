@@ -46,8 +46,19 @@ pub enum PathEvent {
         /// Address ID.
         id: u8,
     },
+    /// The peer changed the priority of a subflow (MP_PRIO).
+    Priority {
+        /// Which.
+        subflow: SubflowId,
+        /// The peer wants it as a backup.
+        backup: bool,
+    },
     /// The connection goes on as plain TCP, for this reason.
     Fallback(FallbackReason),
+    /// The scheduler lets nothing more be sent on any path there is, for this reason: used-up
+    /// quotas, weights of zero. What is queued waits until another is set
+    /// ([`crate::Stack::set_scheduler`]) or a path comes that it allows.
+    Stuck(&'static str),
 }
 
 /// Why a subflow ended.
@@ -63,6 +74,8 @@ pub enum SubflowEnd {
     Reset(ResetReason),
     /// It did not finish closing in time.
     TimedOut,
+    /// The peer withdrew its address, and nobody answered there any more.
+    Withdrawn,
 }
 
 /// Why a connection ended.
@@ -90,6 +103,7 @@ impl From<GoneReason> for SubflowEnd {
             GoneReason::PeerReset(reset) => SubflowEnd::PeerReset(reset.reason),
             GoneReason::Reset(reason) => SubflowEnd::Reset(reason),
             GoneReason::TimedOut => SubflowEnd::TimedOut,
+            GoneReason::Withdrawn => SubflowEnd::Withdrawn,
         }
     }
 }

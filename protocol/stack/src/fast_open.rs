@@ -8,8 +8,9 @@ use crate::lifecycle::Handle;
 use crate::random::{Random, SeededMap};
 use crate::receive::Arrival;
 use crate::stack::Stack;
+use anabranch_mptcp::{SubflowId, keys};
 use anabranch_tcp::fast_open::Outcome;
-use anabranch_tcp::{Instant, Stream};
+use anabranch_tcp::{Instant, Tcb};
 use anabranch_wire::tcp::{FastOpen, Options};
 use siphasher::sip::SipHasher24;
 use smallvec::SmallVec;
@@ -42,6 +43,8 @@ pub(crate) struct Cookies {
 struct Server {
     cookie: Option<FastOpen>,
     mss: u16,
+    /// Times that a SYN+ACK answered the request for a cookie with none.
+    refusals: u32,
     /// Times in a row that only a SYN without the option was answered.
     timeouts: u32,
     avoid_until: Option<Instant>,
@@ -70,12 +73,11 @@ impl Cookies {
     }
 
     /// A new key when the time has come.
-    fn rotate(&mut self, now: Instant, random: &mut Random) {
-        let age = now.since(self.since);
-        if age >= KEY_LIFE && !self.fixed {
-            let old = std::mem::replace(&mut self.current, draw(random));
-            self.previous = (age < 2 * KEY_LIFE).then_some(old);
-            self.since = now;
+    fn rotate(&mut self, now: Instant) {
+        while now.since(self.since) >= KEY_LIFE && !self.fixed {
+            let next = successor(&self.current);
+            self.previous = Some(std::mem::replace(&mut self.current, next));
+            self.since = self.since + KEY_LIFE;
         }
     }
 
@@ -99,7 +101,12 @@ impl Cookies {
         if server.avoid_until.is_some_and(|until| now < until) {
             return None;
         }
-        Some((server.cookie.clone().unwrap_or_default(), server.mss))
+        // After the first refusal the option of before RFC 7413 is tried, once.
+        let request = || FastOpen {
+            experimental: server.refusals == 1,
+            ..FastOpen::default()
+        };
+        Some((server.cookie.clone().unwrap_or_else(request), server.mss))
     }
 
     fn learn(&mut self, now: Instant, addr: IpAddr, outcome: &Outcome, avoid: Duration) {
@@ -112,11 +119,18 @@ impl Cookies {
             return;
         }
         (server.timeouts, server.avoid_until) = (0, None);
-        if let Some(granted) = &outcome.granted {
-            server.cookie = Some(granted.clone());
+        match &outcome.granted {
+            Some(granted) => server.cookie = Some(granted.clone()),
+            None if server.cookie.is_none() => server.refusals = server.refusals.saturating_add(1),
+            None => {}
         }
         server.mss = outcome.mss;
     }
+}
+
+/// The key after this one: the same on every stack of a host, whichever a client comes to next.
+fn successor(key: &SipHasher24) -> SipHasher24 {
+    SipHasher24::new_with_keys(key.hash(b"next 0"), key.hash(b"next 1"))
 }
 
 /// A new key.
@@ -185,17 +199,16 @@ impl Stack {
         let Some(option) = &options.fast_open else {
             return Early::No;
         };
-        self.cookies.rotate(now, &mut self.random);
+        self.cookies.rotate(now);
         let fresh = cookie(&self.cookies.current, &arrival.tuple, option.experimental);
         if option.cookie.is_empty() {
             self.counters.inc(Counter::TcpExtTCPFastOpenCookieReqd);
             return Early::Grant(fresh);
         }
+        let is = |made: &FastOpen| keys::same(&option.cookie[..], &made.cookie[..]);
         let old = self.cookies.previous.as_ref();
-        let is_old = old.is_some_and(|key| {
-            cookie(key, &arrival.tuple, option.experimental).cookie == option.cookie
-        });
-        if option.cookie != fresh.cookie && !is_old {
+        let is_old = old.is_some_and(|key| is(&cookie(key, &arrival.tuple, option.experimental)));
+        if !is(&fresh) && !is_old {
             self.counters.inc(Counter::TcpExtTCPFastOpenPassiveFail);
             return Early::Grant(fresh);
         }
@@ -209,19 +222,22 @@ impl Stack {
         Early::Take(newer)
     }
 
-    /// Has a connection's SYN carry what there is for this server.
-    pub(crate) fn offer_fast_open(&self, now: Instant, tuple: &Tuple, stream: &mut Stream) {
-        if let Some((option, mss)) = self.cookies.offer(now, tuple.remote.ip()) {
-            stream.set_fast_open(option, mss);
-        }
+    /// What a SYN to this server carries, and the segment size of the server; `None`: no option.
+    pub(crate) fn offer_fast_open(&self, now: Instant, tuple: &Tuple) -> Option<(FastOpen, u16)> {
+        self.cookies.offer(now, tuple.remote.ip())
     }
 
     /// A connection that we opened is established: what is to be learned for the next.
     pub(crate) fn learn_fast_open(&mut self, now: Instant, handle: Handle) {
-        let Some(Flow::Tcp(plain)) = self.flows.get(handle).map(|slot| &slot.flow) else {
+        let Some(slot) = self.flows.get(handle) else {
             return;
         };
-        let Some(outcome) = plain.stream.tcb().fast_open_outcome() else {
+        let flow = slot.look();
+        let (tcb, tuple) = match &*flow {
+            Flow::Tcp(plain) => (Some(plain.stream.tcb()), plain.tuple),
+            Flow::Mptcp(multi) => (multi.connection.tcb(SubflowId(0)), multi.initial),
+        };
+        let Some(outcome) = tcb.and_then(Tcb::fast_open_outcome) else {
             return;
         };
         if outcome.timed_out {
@@ -235,8 +251,7 @@ impl Stack {
             });
         }
         let avoid = self.config.fast_open_avoid;
-        self.cookies
-            .learn(now, plain.tuple.remote.ip(), outcome, avoid);
+        self.cookies.learn(now, tuple.remote.ip(), outcome, avoid);
     }
 }
 
@@ -296,6 +311,20 @@ mod tests {
                 .cookie
                 .is_empty()
         );
+    }
+
+    #[test]
+    fn a_server_that_gives_no_cookie_is_asked_once_by_the_experimental_option() {
+        let (now, server) = (Instant(0), IpAddr::from([192, 0, 2, 1]));
+        let mut cookies = Cookies::new(&mut Random::new([3; 32]), now);
+        let none = Outcome::default();
+        let asked = [(); 4].map(|()| {
+            let (option, _) = cookies.offer(now, server).unwrap();
+            cookies.learn(now, server, &none, Duration::ZERO);
+            assert!(option.cookie.is_empty());
+            option.experimental
+        });
+        assert_eq!(asked, [false, true, false, false]);
     }
 
     #[test]

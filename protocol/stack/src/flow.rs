@@ -2,9 +2,11 @@
 
 use crate::demux::Tuple;
 use crate::event::CloseReason;
+use crate::held::Held;
 use crate::id::{FlowId, ListenerId, SubflowId};
 use crate::info::{FlowInfo, Protocol, SubflowInfo};
 use crate::multi::Multi;
+use crate::rest::{Body, Look};
 use crate::stack::Recv;
 use anabranch_tcp::budget::Charge;
 use anabranch_tcp::{Close, Instant, OutOfRange, SocketOption, State, Stream};
@@ -15,7 +17,7 @@ use smallvec::SmallVec;
 pub(crate) const FLOW_COST: usize = 4096;
 
 pub(crate) struct Slot {
-    pub(crate) flow: Flow,
+    pub(crate) body: Body,
     pub(crate) opened: Instant,
     pub(crate) stage: Stage,
     /// The listener that handed it over by Fast Open, until its handshake is complete.
@@ -36,7 +38,7 @@ pub(crate) struct Slot {
 /// Where TCP and Multipath TCP meet, and nowhere else.
 pub(crate) enum Flow {
     Tcp(Box<Plain>),
-    Mptcp(Box<Multi>),
+    Mptcp(Held<Multi>),
 }
 
 /// A plain TCP connection and where it is.
@@ -73,15 +75,36 @@ impl Slot {
         self.stage == Stage::Owned
     }
 
+    /// The connection, which wakes if it rested.
+    pub(crate) fn flow(&mut self) -> &mut Flow {
+        self.body.flow()
+    }
+
+    /// The connection as it is.
+    pub(crate) fn look(&self) -> Look<'_> {
+        self.body.look()
+    }
+
     pub(crate) fn info(&self, id: FlowId) -> FlowInfo {
-        match &self.flow {
-            Flow::Tcp(plain) => plain.info(id, self.opened),
-            Flow::Mptcp(multi) => multi.info(id, self.opened),
-        }
+        self.look().info(id, self.opened)
     }
 }
 
 impl Flow {
+    pub(crate) fn info(&self, id: FlowId, opened: Instant) -> FlowInfo {
+        match self {
+            Flow::Tcp(plain) => plain.info(id, opened),
+            Flow::Mptcp(multi) => multi.info(id, opened),
+        }
+    }
+
+    pub(crate) fn state(&self) -> State {
+        match self {
+            Flow::Tcp(plain) => plain.stream.tcb().state(),
+            Flow::Mptcp(multi) => multi.connection.state(),
+        }
+    }
+
     pub(crate) fn send(&mut self, data: Bytes, more: bool) -> usize {
         match self {
             Flow::Tcp(plain) => plain.stream.send_with(data, more),
@@ -119,6 +142,14 @@ impl Flow {
         match self {
             Flow::Tcp(plain) => plain.stream.send_room(),
             Flow::Mptcp(multi) => multi.connection.send_room(),
+        }
+    }
+
+    /// Why nothing may be sent on any path, if that is so.
+    pub(crate) fn stuck(&self) -> Option<&'static str> {
+        match self {
+            Flow::Tcp(_) => None,
+            Flow::Mptcp(multi) => multi.connection.stuck(),
         }
     }
 
@@ -160,7 +191,7 @@ impl Flow {
     pub(crate) fn deadline(&self) -> Option<Instant> {
         match self {
             Flow::Tcp(plain) => plain.stream.deadline(),
-            Flow::Mptcp(multi) => multi.connection.deadline(),
+            Flow::Mptcp(multi) => multi.deadline(),
         }
     }
 

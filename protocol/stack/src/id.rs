@@ -1,6 +1,7 @@
 //! Handles to what a [`crate::Stack`] holds.
 
 use std::fmt;
+use std::str::FromStr;
 
 /// A connection, plain TCP or Multipath TCP. A handle outlives its connection harmlessly: the
 /// generation tells a later connection in the same slot apart.
@@ -25,6 +26,31 @@ impl FlowId {
     /// A number that is unique among all connections this stack ever held (until 2³² of them).
     pub fn as_u64(self) -> u64 {
         u64::from(self.generation) << 32 | u64::from(self.index)
+    }
+}
+
+/// What is no [`FlowId`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct NoFlowId;
+
+impl fmt::Display for NoFlowId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("not the ID of a connection")
+    }
+}
+
+impl std::error::Error for NoFlowId {}
+
+/// As it is displayed.
+impl FromStr for FlowId {
+    type Err = NoFlowId;
+
+    fn from_str(text: &str) -> Result<FlowId, NoFlowId> {
+        let (index, generation) = text.split_once('.').ok_or(NoFlowId)?;
+        Ok(FlowId {
+            index: index.parse().map_err(|_| NoFlowId)?,
+            generation: generation.parse().map_err(|_| NoFlowId)?,
+        })
     }
 }
 

@@ -64,6 +64,41 @@ pub struct MptcpInfo {
     pub checksum: bool,
     /// The connection went on as plain TCP.
     pub fallback: bool,
+    /// Name of the scheduler.
+    pub scheduler: &'static str,
+    /// Name of the congestion control, coupled or not.
+    pub congestion: &'static str,
+    /// Why the scheduler lets nothing be sent on any path, if that is so.
+    pub stuck: Option<&'static str>,
+    /// What scheduling and failover came to.
+    pub scheduling: SchedulingCounters,
+}
+
+/// What scheduling and failover came to, since the connection was made.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct SchedulingCounters {
+    /// Bytes sent again on another path.
+    pub bytes_reinjected: u64,
+    /// Bytes that the scheduler sent twice of its own accord.
+    pub bytes_copied: u64,
+    /// Answers of the scheduler that could not be followed.
+    pub refused: u64,
+    /// Times a path was suspected to be dead.
+    pub suspicions: u64,
+    /// Times the peer was told to leave a path alone (MP_PRIO).
+    pub avoided: u64,
+    /// Paths probed because the peer was silent, or because bytes were missing.
+    pub silence_probes: u64,
+    /// Paths that the peer was told to give up (REMOVE_ADDR).
+    pub given_up: u64,
+    /// Addresses announced again after that.
+    pub given_back: u64,
+    /// Times the peer's window held everything up because of a slower path.
+    pub window_blocked: u64,
+    /// Runs sent again on a faster path because of that.
+    pub opportunistic: u64,
+    /// Times a path's window was halved because of that.
+    pub penalties: u64,
 }
 
 /// One TCP connection.

@@ -5,6 +5,7 @@ use crate::demux::{Target, Tuple};
 use crate::event::{CloseReason, Event};
 use crate::flow::{FLOW_COST, Flow, Slot, Stage, Told};
 use crate::id::{FlowId, ListenerId};
+use crate::rest::{self, Body};
 use crate::stack::Stack;
 use anabranch_mptcp::SubflowId;
 use anabranch_tcp::budget::Charge;
@@ -30,7 +31,7 @@ impl Stack {
     /// Leave to make one more connection: the memory it takes. An eighth of all memory is kept
     /// for the connections there are.
     pub(crate) fn admit(&self) -> Option<Charge> {
-        if self.flows.len() >= self.config.limits.flows {
+        if self.flows.len() + self.syn_cache.len() >= self.config.limits.flows {
             return None;
         }
         if self.short_of_memory() {
@@ -57,7 +58,7 @@ impl Stack {
             Flow::Mptcp(multi) => Some(multi.token),
         };
         let handle = self.flows.insert(Slot {
-            flow,
+            body: Body::new(flow),
             opened: now,
             stage,
             early: None,
@@ -68,7 +69,8 @@ impl Stack {
             told: Told::default(),
             charges: smallvec![charge],
         });
-        self.demux.insert(
+        // In place of its handshake, if that was in the SYN cache; so does the token.
+        self.demux.set(
             tuple,
             Target {
                 index: handle.0,
@@ -86,6 +88,7 @@ impl Stack {
     /// for transmission, at the end of which its timer is set.
     pub(crate) fn touched(&mut self, now: Instant, handle: Handle) {
         self.take_events(now, handle);
+        self.run_paths(now, handle);
         if let Some(slot) = self.flows.get_mut(handle)
             && !slot.ready
             && !slot.resting
@@ -97,26 +100,44 @@ impl Stack {
 
     /// The connection has nothing more to send now.
     pub(crate) fn drained(&mut self, now: Instant, handle: Handle) {
+        if let Some(slot) = self.flows.get_mut(handle) {
+            slot.ready = false;
+        }
         self.take_events(now, handle);
-        let Some(slot) = self.flows.get_mut(handle) else {
+        self.run_paths(now, handle);
+        // There is something to send again otherwise.
+        let Some(slot) = self.flows.get_mut(handle).filter(|slot| !slot.ready) else {
             return;
         };
-        slot.ready = false;
-        if slot.flow.is_over() || slot.flow.can_rest() {
+        if slot.flow().is_over() || slot.flow().can_rest() {
             self.rest(now, handle);
         } else {
             let deferred = match slot.stage {
                 Stage::Deferred(_, until) => Some(until),
                 _ => None,
             };
-            let next = slot.flow.deadline().into_iter().chain(deferred).min();
+            let mut next = slot.flow().deadline().into_iter().chain(deferred).min();
+            match slot.body.rests_at().filter(|_| slot.stage == Stage::Owned) {
+                Some(at) if at <= now => {
+                    let rested = slot.body.rest(&self.settings.plain);
+                    self.counters.add(Counter::FlowsRested, rested.into());
+                }
+                at => {
+                    // Looked at too early it is looked at again: the timer is not moved each time.
+                    let at = at.map(|at| match self.wheel.get(handle.0) {
+                        Some(set) if set <= at && set + rest::AFTER / 2 > at => set,
+                        _ => at,
+                    });
+                    next = next.into_iter().chain(at).min();
+                }
+            }
             self.wheel.set(handle.0, next);
         }
     }
 
     fn take_events(&mut self, now: Instant, handle: Handle) {
         while let Some(slot) = self.flows.get_mut(handle) {
-            match &mut slot.flow {
+            match slot.flow() {
                 Flow::Tcp(plain) => {
                     let Some(event) = plain.stream.poll_event() else {
                         return;
@@ -127,6 +148,7 @@ impl Stack {
                     let Some(event) = multi.connection.poll_event() else {
                         return;
                     };
+                    multi.inform(now, &event);
                     self.on_mptcp_event(now, handle, event);
                 }
             }
@@ -184,7 +206,7 @@ impl Stack {
         // The listener closed meanwhile: nobody will ever take this connection.
         if let Some(slot) = self.flows.get_mut(handle) {
             slot.stage = Stage::Released;
-            slot.flow.abort(now);
+            slot.flow().abort(now);
             self.touched(now, handle);
         }
     }
@@ -193,7 +215,7 @@ impl Stack {
     pub(crate) fn deferred(&mut self, now: Instant, handle: Handle) {
         if let Some(slot) = self.flows.get(handle)
             && let Stage::Deferred(id, until) = slot.stage
-            && (until <= now || !slot.flow.is_silent())
+            && (until <= now || !slot.look().is_silent())
         {
             self.complete(now, handle, id);
         }
@@ -313,7 +335,7 @@ impl Stack {
         if slot.resting {
             self.flows.remove(handle);
         } else {
-            slot.flow.orphan(now);
+            slot.flow().orphan(now);
             self.touched(now, handle);
         }
     }
@@ -322,11 +344,13 @@ impl Stack {
     /// the application may still read from it.
     fn rest(&mut self, now: Instant, handle: Handle) {
         self.wheel.set(handle.0, None);
+        self.no_longer_managed(handle);
         let Some(slot) = self.flows.get_mut(handle) else {
             return;
         };
         slot.resting = true;
-        let past = match &slot.flow {
+        let flow = slot.body.flow();
+        let past = match flow {
             Flow::Tcp(plain) => smallvec![(0, plain.tuple)],
             Flow::Mptcp(multi) => {
                 self.tokens.remove(multi.token, handle.0);
@@ -334,14 +358,13 @@ impl Stack {
             }
         };
         for (subflow, tuple) in past {
-            self.demux.remove(
-                &tuple,
-                Target {
-                    index: handle.0,
-                    subflow,
-                },
-            );
-            let tcb = match &slot.flow {
+            let target = Target {
+                index: handle.0,
+                subflow,
+            };
+            self.demux.remove(&tuple, target);
+            self.half_open.end(target);
+            let tcb = match flow {
                 Flow::Tcp(plain) => Some(plain.stream.tcb()),
                 Flow::Mptcp(multi) => multi.connection.tcb(SubflowId(subflow)),
             };

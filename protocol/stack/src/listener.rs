@@ -4,6 +4,7 @@ use crate::config::ListenConfig;
 use crate::error::ListenError;
 use crate::id::{FlowId, ListenerId};
 use crate::random::{KeyedHash, SeededMap};
+use crate::settings::Settings;
 use crate::slots::Slots;
 use anabranch_tcp::SocketOption;
 use std::collections::VecDeque;
@@ -20,6 +21,8 @@ pub(crate) struct Listener {
     pub(crate) queue: VecDeque<FlowId>,
     /// Options of the connections to come.
     pub(crate) options: Vec<SocketOption>,
+    /// What follows from them, if there are any.
+    settings: Option<Settings>,
     /// Connections on which nothing arrived are kept back so long.
     pub(crate) defer: Option<Duration>,
     /// [`crate::Event::Accepted`] is queued already.
@@ -51,6 +54,18 @@ impl Listener {
     }
 }
 
+impl Listener {
+    /// What its connections are set to; `usual` where nothing else was asked.
+    pub(crate) fn settings(&self, usual: &Settings) -> Settings {
+        self.settings.as_ref().unwrap_or(usual).clone()
+    }
+
+    /// Its options, or what is usual, have changed.
+    pub(crate) fn settle(&mut self, usual: &Settings) {
+        self.settings = (!self.options.is_empty()).then(|| usual.with(&self.options));
+    }
+}
+
 impl Listeners {
     pub(crate) fn new(hash: KeyedHash) -> Self {
         Listeners {
@@ -70,6 +85,7 @@ impl Listeners {
             early: 0,
             queue: VecDeque::new(),
             options: Vec::new(),
+            settings: None,
             defer: None,
             told: false,
         });
@@ -85,12 +101,25 @@ impl Listeners {
         Some(listener)
     }
 
+    /// What the connections of a listener are set to.
+    pub(crate) fn settings(&self, id: ListenerId, usual: &Settings) -> Settings {
+        let listener = self.get(id);
+        listener.map_or_else(|| usual.clone(), |listener| listener.settings(usual))
+    }
+
     pub(crate) fn get(&self, id: ListenerId) -> Option<&Listener> {
         self.slots.get((id.index, id.generation))
     }
 
     pub(crate) fn get_mut(&mut self, id: ListenerId) -> Option<&mut Listener> {
         self.slots.get_mut((id.index, id.generation))
+    }
+
+    /// What is usual has changed.
+    pub(crate) fn reconfigure(&mut self, usual: &Settings) {
+        for (_, listener) in self.slots.iter_mut() {
+            listener.settle(usual);
+        }
     }
 
     /// Who listens at this address: the one for exactly this, else the one for every address.

@@ -3,8 +3,9 @@
 use crate::demux::Tuple;
 use crate::event::{CloseReason, SubflowEnd};
 use crate::id::{FlowId, SubflowId};
-use crate::info::{FlowInfo, MptcpInfo, Protocol, SubflowInfo};
-use anabranch_mptcp::{Connection, Path};
+use crate::info::{FlowInfo, MptcpInfo, Protocol, SchedulingCounters, SubflowInfo};
+use crate::paths::Managed;
+use anabranch_mptcp::{Connection, Path, Resting};
 use anabranch_tcp::{Instant, State};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -17,6 +18,43 @@ pub(crate) struct Multi {
     pub(crate) initial: Tuple,
     /// The last subflows that ended.
     gone: VecDeque<(SubflowInfo, SubflowEnd)>,
+    /// Which subflows it should have, if that is for us to decide.
+    pub(crate) paths: Option<Box<Managed>>,
+}
+
+/// One at rest.
+pub(crate) struct RestingMulti {
+    pub(crate) connection: Resting,
+    token: u32,
+    initial: Tuple,
+    gone: VecDeque<(SubflowInfo, SubflowEnd)>,
+    pub(crate) paths: Option<Box<Managed>>,
+    /// Everything up to the peer's end was read.
+    pub(crate) at_end: bool,
+}
+
+impl RestingMulti {
+    /// As it was; to be dropped after this.
+    pub(crate) fn wake(&mut self) -> Multi {
+        Multi {
+            connection: self.connection.wake(),
+            token: self.token,
+            initial: self.initial,
+            gone: std::mem::take(&mut self.gone),
+            paths: self.paths.take(),
+        }
+    }
+
+    /// A copy to look at, without what decides of its paths.
+    pub(crate) fn look(&self) -> Multi {
+        Multi {
+            connection: self.connection.look(),
+            token: self.token,
+            initial: self.initial,
+            gone: self.gone.clone(),
+            paths: None,
+        }
+    }
 }
 
 /// Subflows remembered after their end.
@@ -29,7 +67,23 @@ impl Multi {
             token,
             initial,
             gone: VecDeque::new(),
+            paths: None,
         }
+    }
+
+    /// To be dropped after this, if it can rest.
+    pub(crate) fn rest(&mut self) -> Option<RestingMulti> {
+        let at_end = self.connection.at_end();
+        let connection = self.connection.rest()?;
+        self.gone.shrink_to_fit();
+        Some(RestingMulti {
+            connection,
+            token: self.token,
+            initial: self.initial,
+            gone: std::mem::take(&mut self.gone),
+            paths: self.paths.take(),
+            at_end,
+        })
     }
 
     pub(crate) fn remember(&mut self, subflow: &anabranch_mptcp::SubflowInfo, end: SubflowEnd) {
@@ -69,6 +123,11 @@ impl Multi {
             })
     }
 
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        let paths = self.paths.as_ref().and_then(|paths| paths.deadline());
+        self.connection.deadline().into_iter().chain(paths).min()
+    }
+
     pub(crate) fn info(&self, id: FlowId, opened: Instant) -> FlowInfo {
         let info = self.connection.info();
         FlowInfo {
@@ -79,6 +138,10 @@ impl Multi {
                 remote_token: info.remote_token,
                 checksum: info.checksum,
                 fallback: info.fallback.is_some(),
+                scheduler: info.scheduler,
+                congestion: info.congestion.name(),
+                stuck: info.stuck,
+                scheduling: (&info.counters).into(),
             }),
             state: info.state,
             local: self.initial.local,
@@ -93,6 +156,24 @@ impl Multi {
             recv_space: info.recv_space as usize,
             subflows: info.subflows.iter().map(SubflowInfo::from).collect(),
             gone: self.gone.iter().cloned().collect(),
+        }
+    }
+}
+
+impl From<&anabranch_mptcp::Counters> for SchedulingCounters {
+    fn from(counters: &anabranch_mptcp::Counters) -> Self {
+        SchedulingCounters {
+            bytes_reinjected: counters.bytes_reinjected,
+            bytes_copied: counters.bytes_copied,
+            refused: counters.schedule_refused,
+            suspicions: counters.suspicions,
+            avoided: counters.avoided,
+            silence_probes: counters.silence_probes,
+            given_up: counters.given_up,
+            given_back: counters.given_back,
+            window_blocked: counters.window_blocked,
+            opportunistic: counters.opportunistic,
+            penalties: counters.penalties,
         }
     }
 }

@@ -4,21 +4,27 @@
 use crate::config::Announcement;
 use crate::counters::Counter;
 use crate::demux::{Target, Tuple};
+use crate::destinations::Memory;
 use crate::error::{ConnectError, FlowError, JoinError};
 use crate::event::{Event, PathEvent};
-use crate::flow::{Flow, Slot};
-use crate::id::{FlowId, ListenerId, SubflowId};
+use crate::flow::{Flow, Stage};
+use crate::held::hold;
+use crate::id::{FlowId, SubflowId};
 use crate::lifecycle::Handle;
 use crate::multi::Multi;
 use crate::receive::Arrival;
+use crate::settings::Settings;
+use crate::shard::Origin;
 use crate::stack::Stack;
-use anabranch_mptcp::keys::Version;
-use anabranch_mptcp::{Connection, FallbackReason, Refusal, SignalError, Start};
+use crate::token;
+use anabranch_mptcp::keys::LocalKey;
+use anabranch_mptcp::{Connection, FallbackReason, Refusal, SignalError, Start, Version, Versions};
 use anabranch_tcp::budget::Charge;
 use anabranch_tcp::{Instant, SocketOption};
 use anabranch_wire::Seq;
 use anabranch_wire::mptcp::{Capable, Join, MptcpOption, ResetReason};
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 /// Path events that wait to be taken, per connection; beyond, they are lost: a peer may cause
 /// many while the application sleeps.
@@ -27,10 +33,12 @@ const MAX_PATH_EVENTS: u8 = 64;
 const UNKNOWN_TOKEN: Refusal = Refusal {
     reason: ResetReason::MptcpError,
     transient: false,
+    unexplained: false,
 };
-const NO_MEMORY: Refusal = Refusal {
+const NO_ROOM: Refusal = Refusal {
     reason: ResetReason::LackOfResources,
     transient: true,
+    unexplained: false,
 };
 
 /// Bytes charged for a subflow beyond the initial one.
@@ -41,20 +49,25 @@ pub(crate) enum Wish<'a> {
     Plain,
     Capable(&'a Capable),
     Join(&'a Join),
+    /// No answer.
+    Silence,
 }
 
 impl<'a> Wish<'a> {
-    /// Both options on one SYN mean neither; so does an MP_CAPABLE that asks for something
-    /// unknown: another version, flags that we do not understand (RFC 8684 §3.1).
-    pub(crate) fn of(options: &'a [MptcpOption]) -> Self {
+    /// Both options on one SYN mean neither; so does an MP_CAPABLE that we cannot follow in any
+    /// version (RFC 8684 §3.1).
+    pub(crate) fn of(options: &'a [MptcpOption], versions: Versions) -> Self {
+        if cfg!(anabranch_tcp_only) {
+            return Wish::Plain;
+        }
         let capable = options.iter().find_map(|option| match option {
-            MptcpOption::Capable(
-                capable @ Capable::Syn {
-                    version: 1, flags, ..
-                },
-            ) if flags.hmac && !flags.extensibility => Some(capable),
+            MptcpOption::Capable(capable) => Some(capable),
             _ => None,
         });
+        if capable.is_some_and(|capable| versions.leaves_unanswered(capable)) {
+            return Wish::Silence;
+        }
+        let capable = capable.filter(|capable| versions.answer(capable).is_some());
         let join = options.iter().find_map(|option| match option {
             MptcpOption::Join(join @ Join::Syn { .. }) => Some(join),
             _ => None,
@@ -69,42 +82,56 @@ impl<'a> Wish<'a> {
 
 /// A peer's handshake.
 impl Stack {
-    /// A connection for a SYN with MP_CAPABLE; `None` if no key can be had: plain TCP then.
-    pub(crate) fn accept_capable(
-        &mut self,
-        now: Instant,
-        id: ListenerId,
-        arrival: &Arrival,
-        capable: &Capable,
-        least_iss: Option<Seq>,
-    ) -> Option<Flow> {
+    /// Our key for a SYN with MP_CAPABLE; `None` if none can be had: plain TCP then.
+    pub(crate) fn key_for(&mut self, settings: &Settings, capable: &Capable) -> Option<LocalKey> {
         self.counters.inc(Counter::MPTcpExtMPCapableSYNRX);
-        let (key, token) = self.draw_key()?;
-        let tuple = arrival.tuple;
-        let start = self.start(now, &tuple, least_iss);
-        let config = self.mptcp_config(self.listener_options(id));
-        let syn = &arrival.segment;
-        let connection = Connection::accept(now, &config, key, tuple.into(), syn, capable, start);
-        Some(Flow::Mptcp(Box::new(Multi::new(connection, token, tuple))))
+        self.draw_key(settings.mptcp.versions.answer(capable)?)
     }
 
-    /// A connection that offers MP_CAPABLE.
+    /// A connection that offers MP_CAPABLE; `None` if no key can be had, or the last offer to that
+    /// host was not answered: plain TCP then.
     pub(crate) fn connect_capable(
         &mut self,
         now: Instant,
         tuple: Tuple,
         options: &[SocketOption],
+        fast_open: bool,
     ) -> Option<Flow> {
-        let (key, token) = self.draw_key()?;
+        if cfg!(anabranch_tcp_only) {
+            return None;
+        }
+        let mut config = self.settings.with(options).mptcp;
+        let (to, versions) = (tuple.remote.ip(), config.versions);
+        let memory = self.memory_of_hosts();
+        let Some(version) = self.destinations.offer(now, to, versions, memory) else {
+            self.counters.inc(Counter::MPTcpExtMPCapableSYNTXDisabled);
+            return None;
+        };
+        if version != versions.offer() {
+            Arc::make_mut(&mut config).versions = Versions::only(version);
+        }
+        let key = self.draw_key(version)?;
+        let token = key.derived.token;
         let start = self.start(now, &tuple, None);
-        let config = self.mptcp_config(options);
-        let connection = Connection::connect(now, &config, key, tuple.into(), start);
-        Some(Flow::Mptcp(Box::new(Multi::new(connection, token, tuple))))
+        let mut connection = Connection::connect_with(now, &config, key, tuple.into(), start);
+        if fast_open && let Some((option, mss)) = self.offer_fast_open(now, &tuple) {
+            connection.set_fast_open(option, mss);
+        }
+        Some(Flow::Mptcp(hold(Multi::new(connection, token, tuple))))
     }
 
-    fn draw_key(&mut self) -> Option<(u64, u32)> {
+    fn memory_of_hosts(&self) -> Memory {
+        Memory {
+            avoid: self.config.mptcp_avoid,
+            older: self.config.older_version_for,
+        }
+    }
+
+    fn draw_key(&mut self, version: Version) -> Option<LocalKey> {
         self.counters.inc(Counter::MptcpCalls);
-        let drawn = self.tokens.draw_key(&mut self.random, Version::V1);
+        let drawn = self
+            .tokens
+            .draw_key(&mut self.random, version, self.config.shard);
         if drawn.is_none() {
             self.counters.inc(Counter::MPTcpExtMPFallbackTokenInit);
         }
@@ -118,38 +145,60 @@ impl Stack {
         arrival: &Arrival,
         join: &Join,
         least_iss: Option<Seq>,
+        origin: Origin<'_>,
     ) {
         let Join::Syn { backup, token, .. } = *join else {
             return;
         };
+        if self.pass_join(origin, token) {
+            return;
+        }
         self.counters.inc(Counter::MPTcpExtMPJoinSynRx);
         if backup {
             self.counters.inc(Counter::MPTcpExtMPJoinSynBackupRx);
         }
-        let Some(handle) = self
-            .tokens
-            .get(token)
-            .and_then(|index| self.flows.handle(index))
-        else {
+        let known = self.tokens.get(token);
+        if known == Some(token::OPENING) {
+            // It overtook the third ACK. Nothing is held of it: the peer sends its SYN again.
+            return self.counters.inc(Counter::MPTcpExtMPJoinRejected);
+        }
+        let Some(handle) = known.and_then(|index| self.flows.handle(index)) else {
             self.counters.inc(Counter::MPTcpExtMPJoinNoTokenFound);
             return self.refuse_because(now, arrival, &UNKNOWN_TOKEN);
         };
         let tuple = arrival.tuple;
         let start = self.start(now, &tuple, least_iss);
         let nonce = self.random.u32();
-        let charge = self.admit_subflow();
+        let (addr, limit) = (tuple.remote.ip(), self.config.limits.half_open_joins);
+        let charge = if self.half_open.of(addr) < limit {
+            self.admit_subflow()
+        } else {
+            None
+        };
         let Some(multi) = self.multi(handle) else {
             return;
         };
         let connection = &mut multi.connection;
+        if connection.is_opening() {
+            // The same with data of its SYN.
+            self.counters.inc(Counter::MPTcpExtMPJoinRejected);
+            return;
+        }
         let accepted = match charge {
             Some(charge) => connection
                 .join_passive(now, tuple.into(), &arrival.segment, join, start, nonce)
                 .map(|id| (id, charge)),
-            None => Err(NO_MEMORY),
+            None => Err(NO_ROOM),
         };
         match accepted {
-            Ok((id, charge)) => self.attach(now, handle, tuple, id, charge),
+            Ok((id, charge)) => {
+                let target = Target {
+                    index: handle.0,
+                    subflow: id.0,
+                };
+                self.half_open.begin(target, addr);
+                self.attach(now, tuple, target, charge);
+            }
             Err(refusal) => {
                 self.counters.inc(Counter::MPTcpExtMPJoinRejected);
                 self.refuse_because(now, arrival, &refusal);
@@ -167,30 +216,25 @@ impl Stack {
     }
 
     /// Makes a new subflow reachable.
-    fn attach(
-        &mut self,
-        now: Instant,
-        handle: Handle,
-        tuple: Tuple,
-        id: anabranch_mptcp::SubflowId,
-        charge: Charge,
-    ) {
-        self.demux.insert(
-            tuple,
-            Target {
-                index: handle.0,
-                subflow: id.0,
-            },
-        );
+    fn attach(&mut self, now: Instant, tuple: Tuple, target: Target, charge: Charge) {
+        self.demux.insert(tuple, target);
+        let Some(handle) = self.flows.handle(target.index) else {
+            return;
+        };
         if let Some(slot) = self.flows.get_mut(handle) {
             slot.charges.push(charge);
         }
         self.touched(now, handle);
     }
 
-    fn start(&self, now: Instant, tuple: &Tuple, least_iss: Option<Seq>) -> Start {
+    pub(crate) fn start(&self, now: Instant, tuple: &Tuple, least_iss: Option<Seq>) -> Start {
+        self.start_at(now, tuple, self.iss(now, tuple, least_iss))
+    }
+
+    /// The same with a known initial sequence number.
+    pub(crate) fn start_at(&self, now: Instant, tuple: &Tuple, iss: Seq) -> Start {
         Start {
-            iss: self.iss(now, tuple, least_iss),
+            iss,
             ts_offset: self.secrets.timestamp_offset(tuple),
             mss: self.mss(tuple),
             known_mss: self.known_mss(now, tuple),
@@ -201,7 +245,7 @@ impl Stack {
     /// [`Stack::deliver_multi`], and is counted.
     fn multi(&mut self, handle: Handle) -> Option<&mut Multi> {
         self.counters.inc(Counter::MptcpCalls);
-        match &mut self.flows.get_mut(handle)?.flow {
+        match self.flows.get_mut(handle)?.flow() {
             Flow::Mptcp(multi) => Some(multi),
             Flow::Tcp(_) => None,
         }
@@ -255,6 +299,8 @@ impl Stack {
         use anabranch_mptcp::Event as Mptcp;
         match event {
             Mptcp::Established => {
+                self.reached(handle);
+                self.manage_accepted(now, handle);
                 self.announce_configured(now, handle);
                 self.established(now, handle);
             }
@@ -264,23 +310,40 @@ impl Stack {
             Mptcp::Closed(reason) => self.ended(handle, reason.into()),
             Mptcp::Fallback(reason) => {
                 match reason {
-                    FallbackReason::ThirdAck => {
+                    FallbackReason::Syn | FallbackReason::ThirdAck => {
                         self.counters.inc(Counter::MPTcpExtMPCapableFallbackACK);
                     }
-                    FallbackReason::SynAck => {
+                    FallbackReason::SynAck
+                    | FallbackReason::OlderVersion
+                    | FallbackReason::Unanswered => {
                         self.counters.inc(Counter::MPTcpExtMPCapableFallbackSYNACK);
                     }
                     _ => {}
                 }
+                if reason == FallbackReason::Unanswered {
+                    self.counters.inc(Counter::MPTcpExtMPCapableSYNTXDrop);
+                    self.counters.inc(Counter::MPTcpExtBlackhole);
+                }
+                if let Some(multi) = self.multi(handle) {
+                    let to = multi.initial.remote.ip();
+                    self.destinations.on_fallback(now, to, reason);
+                }
                 self.tell_path(handle, PathEvent::Fallback(reason));
             }
-            Mptcp::SubflowUp(id) => self.tell_path(handle, PathEvent::SubflowUp(SubflowId(id.0))),
+            Mptcp::SubflowUp(id) => {
+                self.half_open.end(Target {
+                    index: handle.0,
+                    subflow: id.0,
+                });
+                self.tell_path(handle, PathEvent::SubflowUp(SubflowId(id.0)));
+            }
             Mptcp::SubflowGone(info, reason) => {
                 let target = Target {
                     index: handle.0,
                     subflow: info.id.0,
                 };
                 self.demux.remove(&info.path.into(), target);
+                self.half_open.end(target);
                 if let Some(slot) = self.flows.get_mut(handle)
                     && slot.charges.len() > 1
                 {
@@ -307,9 +370,23 @@ impl Stack {
                     },
                 );
             }
+            Mptcp::Stuck(why) => self.tell_path(handle, PathEvent::Stuck(why)),
             Mptcp::Withdrawn(id) => self.tell_path(handle, PathEvent::Withdrawn { id }),
-            Mptcp::PeerBackup(..) | Mptcp::Echoed(_) => {}
+            Mptcp::PeerBackup(id, backup) => {
+                let subflow = SubflowId(id.0);
+                self.tell_path(handle, PathEvent::Priority { subflow, backup });
+            }
+            Mptcp::Echoed(_) => {}
         }
+    }
+
+    /// A connection is established; Multipath TCP works with its peer unless it fell back.
+    fn reached(&mut self, handle: Handle) {
+        let Some(multi) = self.multi(handle).filter(|m| m.connection.is_multipath()) else {
+            return;
+        };
+        let (peer, version) = (multi.initial.remote.ip(), multi.connection.version());
+        self.destinations.on_success(peer, version.number());
     }
 
     fn tell_path(&mut self, handle: Handle, event: PathEvent) {
@@ -324,6 +401,9 @@ impl Stack {
 
     /// Announces this host's further addresses, unless one is where the connection came in.
     fn announce_configured(&mut self, now: Instant, handle: Handle) {
+        if self.plan().is_some() {
+            return;
+        }
         for announcement in self.config.announce.clone() {
             let Some(multi) = self.multi(handle) else {
                 return;
@@ -370,7 +450,12 @@ impl Stack {
         let (path, remote_id) = (tuple.into(), multi.remote_id(tuple.remote));
         let connection = &mut multi.connection;
         let subflow = connection.join_active(now, path, remote_id, start, nonce, backup)?;
-        self.attach(now, id.into(), tuple, subflow, charge);
+        let target = Target {
+            index: Handle::from(id).0,
+            subflow: subflow.0,
+        };
+        self.joined(now, id.into(), subflow);
+        self.attach(now, tuple, target, charge);
         Ok(SubflowId(subflow.0))
     }
 
@@ -433,17 +518,16 @@ impl Stack {
         Ok(())
     }
 
-    /// A Multipath TCP connection that the application has.
-    fn owned_multi(&mut self, id: FlowId) -> Result<&mut Multi, FlowError> {
-        match self.owned(id).ok_or(FlowError::NoSuchFlow)? {
-            Slot {
-                flow: Flow::Tcp(_), ..
-            } => Err(FlowError::NotMptcp),
-            Slot {
-                closed: Some(reason),
-                ..
-            } => Err(FlowError::Closed(*reason)),
-            Slot { .. } => self.multi(id.into()).ok_or(FlowError::NotMptcp),
+    /// A Multipath TCP connection that the application has, or will have.
+    pub(crate) fn owned_multi(&mut self, id: FlowId) -> Result<&mut Multi, FlowError> {
+        let slot = self.flows.get_mut(id.into());
+        let slot = slot.filter(|slot| slot.stage != Stage::Released);
+        let slot = slot.ok_or(FlowError::NoSuchFlow)?;
+        let closed = slot.closed;
+        match (slot.flow(), closed) {
+            (Flow::Tcp(_), _) => Err(FlowError::NotMptcp),
+            (_, Some(reason)) => Err(FlowError::Closed(reason)),
+            (_, None) => self.multi(id.into()).ok_or(FlowError::NotMptcp),
         }
     }
 }

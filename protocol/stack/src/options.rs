@@ -1,15 +1,14 @@
 //! What an application sets for its connections, and for those that a listener accepts.
 
 use crate::config::ConnectConfig;
-use crate::demux::Tuple;
 use crate::error::{ConnectError, FlowError};
 use crate::flow::Flow;
 use crate::id::{FlowId, ListenerId};
 use crate::lifecycle::Handle;
+use crate::settings::Settings;
 use crate::stack::Stack;
-use anabranch_tcp::{Instant, OutOfRange, SocketOption, StreamConfig};
+use anabranch_tcp::{Instant, OutOfRange, SocketOption};
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 impl Stack {
@@ -27,15 +26,16 @@ impl Stack {
         if let Some(reason) = slot.closed {
             return Err(FlowError::Closed(reason));
         }
-        slot.flow.set_option(now, option)?;
+        slot.flow().set_option(now, option)?;
         self.touched(now, id.into());
         Ok(())
     }
 
     /// The options of a connection as they are now, in the form they have in a configuration;
     /// `None` if it is gone.
-    pub fn options(&self, id: FlowId) -> Option<&anabranch_tcp::Config> {
-        self.flows.get(id.into()).map(|slot| slot.flow.options())
+    pub fn options(&self, id: FlowId) -> Option<anabranch_tcp::Config> {
+        let slot = self.flows.get(id.into())?;
+        Some(slot.look().options().clone())
     }
 
     /// Sets an option of all connections that a listener accepts from now on: of those whose SYN
@@ -55,6 +55,7 @@ impl Stack {
             };
             listener.options.retain(|known| !same(known));
             listener.options.push(*option);
+            listener.settle(&self.settings);
         }
         Ok(())
     }
@@ -88,7 +89,7 @@ impl Stack {
     /// What was sent so far ends a record: no segment of plain TCP holds bytes of it and of what
     /// is sent next.
     pub fn end_record(&mut self, id: FlowId) {
-        if let Some(Flow::Tcp(plain)) = self.owned(id).map(|slot| &mut slot.flow) {
+        if let Some(Flow::Tcp(plain)) = self.owned(id).map(|slot| slot.flow()) {
             plain.stream.end_record();
         }
     }
@@ -96,53 +97,21 @@ impl Stack {
     /// The application's own send buffer, in front of that of a plain TCP connection, is full: for
     /// the figures of what sending waits for.
     pub fn set_starved(&mut self, now: Instant, id: FlowId, starved: bool) {
-        if let Some(Flow::Tcp(plain)) = self.owned(id).map(|slot| &mut slot.flow) {
+        if let Some(Flow::Tcp(plain)) = self.owned(id).map(|slot| slot.flow()) {
             plain.stream.set_starved(starved);
             self.touched(now, id.into());
         }
     }
 
-    /// Parameters of plain connections that a listener accepts.
-    pub(crate) fn accept_config(
-        &self,
-        now: Instant,
-        id: ListenerId,
-        tuple: &Tuple,
-    ) -> StreamConfig {
-        self.stream_config(now, tuple, self.listener_options(id))
-    }
-
-    /// Parameters of Multipath TCP connections that a listener accepts, or that are opened with
-    /// options.
-    pub(crate) fn mptcp_config(&self, options: &[SocketOption]) -> Arc<anabranch_mptcp::Config> {
-        if options.is_empty() {
-            return self.mptcp.clone();
-        }
-        let mut config = (*self.mptcp).clone();
-        for option in options {
-            // They were checked when they were set.
-            let _ = config.set(option);
-        }
-        Arc::new(config)
-    }
-
-    pub(crate) fn listener_options(&self, id: ListenerId) -> &[SocketOption] {
-        self.listeners.get(id).map_or(&[], |l| &l.options)
+    /// What the connections of a listener are set to.
+    pub(crate) fn settings_of(&self, id: ListenerId) -> Settings {
+        self.listeners.settings(id, &self.settings)
     }
 
     /// How long a new connection waits for something to arrive before it is given out.
     pub(crate) fn defers(&self, handle: Handle, id: ListenerId) -> Option<Duration> {
         let limit = self.listeners.get(id)?.defer?;
         let slot = self.flows.get(handle)?;
-        slot.flow.is_silent().then_some(limit)
+        slot.look().is_silent().then_some(limit)
     }
-}
-
-/// The parameters of a plain connection with options.
-pub(crate) fn with_options(mut config: StreamConfig, options: &[SocketOption]) -> StreamConfig {
-    for option in options {
-        // They were checked when they were set.
-        let _ = config.set(option);
-    }
-    config
 }

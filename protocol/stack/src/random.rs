@@ -17,6 +17,12 @@ impl Random {
         Random(ChaCha20Rng::from_seed(seed))
     }
 
+    /// What follows, as another stack of the host draws it: each has a stream of its own.
+    pub(crate) fn stream(mut self, shard: usize) -> Self {
+        self.0.set_stream(shard as u64);
+        self
+    }
+
     pub(crate) fn u32(&mut self) -> u32 {
         self.0.next_u32()
     }
@@ -71,7 +77,7 @@ impl Secrets {
 
     /// Initial sequence number (RFC 6528 §3).
     pub(crate) fn iss(&self, now: Instant, tuple: &Tuple) -> Seq {
-        initial_seq(self.isn.of(tuple) as u32, now)
+        initial_seq(self.isn.of((tuple.local, tuple.remote)) as u32, now)
     }
 
     /// Offset of the timestamp clock: the same for each connection between two sockets, so that

@@ -2,18 +2,17 @@
 
 use crate::counters::Counter;
 use crate::demux::{Target, Tuple, is_group};
-use crate::fast_open::Early;
-use crate::flow::{Flow, Plain, Stage};
-use crate::id::ListenerId;
+use crate::flow::{Flow, Stage};
 use crate::listener::Full;
 use crate::multipath::Wish;
+use crate::shard::Origin;
 use crate::stack::Stack;
 use crate::time_wait::Verdict;
-use anabranch_mptcp::SubflowId;
-use anabranch_tcp::{Instant, Segment, Stream};
+use anabranch_mptcp::{SubflowId, Version};
+use anabranch_tcp::{Instant, Segment};
 use anabranch_wire::frame::Frame;
 use anabranch_wire::ip::{IpPacket, protocol};
-use anabranch_wire::mptcp::MptcpOptions;
+use anabranch_wire::mptcp::{Capable, MptcpOptions};
 use anabranch_wire::tcp::Flags;
 use anabranch_wire::{Packet, Seq};
 use bytes::Bytes;
@@ -24,13 +23,19 @@ pub(crate) struct Arrival {
     pub(crate) segment: Segment,
     pub(crate) mptcp: MptcpOptions,
     pub(crate) payload: Bytes,
+    /// Differentiated services code point.
+    pub(crate) dscp: u8,
 }
 
 impl Stack {
     /// Takes a packet from the device.
     pub fn receive(&mut self, now: Instant, frame: Frame) {
         self.counters.inc(Counter::IpInReceives);
-        let Ok(ip) = IpPacket::parse(&frame.data) else {
+        self.receive_from(now, Origin::device(&frame));
+    }
+
+    pub(crate) fn receive_from(&mut self, now: Instant, origin: Origin<'_>) {
+        let Ok(ip) = IpPacket::parse(&origin.frame.data) else {
             self.counters.inc(Counter::IpInHdrErrors);
             return;
         };
@@ -40,13 +45,14 @@ impl Stack {
             return;
         }
         match ip.protocol {
-            protocol::TCP => self.receive_tcp(now, &ip, frame),
-            protocol::ICMP | protocol::ICMPV6 => self.receive_icmp(now, &ip, &frame),
+            protocol::TCP => self.receive_tcp(now, &ip, origin),
+            protocol::ICMP | protocol::ICMPV6 => self.receive_icmp(now, &ip, origin),
             _ => self.counters.inc(Counter::IpInUnknownProtos),
         }
     }
 
-    fn receive_tcp(&mut self, now: Instant, ip: &IpPacket, frame: Frame) {
+    fn receive_tcp(&mut self, now: Instant, ip: &IpPacket, origin: Origin<'_>) {
+        let frame = origin.frame;
         let Ok(packet) = Packet::parse_in(ip, &frame.data) else {
             self.counters.inc(Counter::TcpInErrs);
             return;
@@ -56,11 +62,19 @@ impl Stack {
             self.counters.inc(Counter::TcpInCsumErrors);
             return;
         }
-        let arrival = Arrival::new(packet, &frame);
-        self.counters.add(Counter::TcpInSegs, arrival.on_wire());
+        let arrival = Arrival::new(packet, frame);
+        if self.is_first(origin) {
+            self.counters.add(Counter::TcpInSegs, arrival.on_wire());
+        }
         match self.demux.get(&arrival.tuple) {
+            Some(target) if let Some(index) = target.as_request() => {
+                self.receive_for_request(now, index, arrival, origin)
+            }
+            Some(target) if self.is_of_another(target, &arrival) => {
+                self.stranger(now, arrival, origin)
+            }
             Some(target) => self.deliver(now, target, arrival),
-            None => self.unknown_tuple(now, arrival),
+            None => self.unknown_tuple(now, arrival, origin),
         }
     }
 
@@ -72,11 +86,11 @@ impl Stack {
         let Some(slot) = self.flows.get_mut(handle) else {
             return;
         };
-        if !has_room(limits, &slot.flow, target.subflow, &arrival.segment) {
+        if !has_room(limits, slot.flow(), target.subflow, &arrival.segment) {
             self.counters.inc(Counter::TcpExtTCPRcvQDrop);
             return;
         }
-        match &mut slot.flow {
+        match slot.flow() {
             Flow::Tcp(plain) => {
                 plain
                     .stream
@@ -87,7 +101,29 @@ impl Stack {
         self.touched(now, handle);
     }
 
-    fn unknown_tuple(&mut self, now: Instant, arrival: Arrival) {
+    /// Whether a segment is another stack's although there is such a connection here: a SYN that
+    /// came again, to another stack, was answered twice, and the peer took the other answer.
+    fn is_of_another(&self, target: Target, arrival: &Arrival) -> bool {
+        let Segment { flags, ack, .. } = arrival.segment;
+        if self.config.shard.is_only() || !flags.has(Flags::ACK) {
+            return false;
+        }
+        let slot = self
+            .flows
+            .handle(target.index)
+            .and_then(|h| self.flows.get(h));
+        let Some(slot) = slot.filter(|slot| matches!(slot.stage, Stage::HalfOpen(_))) else {
+            return false;
+        };
+        let flow = slot.look();
+        let tcb = match &*flow {
+            Flow::Tcp(plain) => Some(plain.stream.tcb()),
+            Flow::Mptcp(multi) => multi.connection.tcb(SubflowId(target.subflow)),
+        };
+        tcb.is_some_and(|tcb| ack != tcb.iss() + 1)
+    }
+
+    fn unknown_tuple(&mut self, now: Instant, arrival: Arrival, origin: Origin<'_>) {
         let mut least_iss = None;
         match self
             .time_wait
@@ -109,43 +145,60 @@ impl Stack {
             && !flags.has(Flags::RST)
             && !flags.has(Flags::FIN);
         if opens {
-            return self.receive_syn(now, arrival, least_iss);
+            return self.receive_syn(now, arrival, least_iss, origin);
         }
         let mut arrival = Some(arrival);
-        if !self.receive_cookie(now, &mut arrival)
+        if !self.receive_cookie(now, &mut arrival, origin)
             && let Some(arrival) = arrival
         {
+            self.stranger(now, arrival, origin);
+        }
+    }
+
+    /// A segment of no connection here.
+    pub(crate) fn stranger(&mut self, now: Instant, arrival: Arrival, origin: Origin<'_>) {
+        if !self.pass_on(origin, arrival.tuple.local.port()) {
             self.refuse(now, &arrival);
         }
     }
 
     /// A SYN for which there is no connection yet.
-    fn receive_syn(&mut self, now: Instant, arrival: Arrival, least_iss: Option<Seq>) {
+    fn receive_syn(
+        &mut self,
+        now: Instant,
+        arrival: Arrival,
+        least_iss: Option<Seq>,
+        origin: Origin<'_>,
+    ) {
         if arrival.tuple.remote.port() == 0 {
             self.counters.inc(Counter::TcpInErrs);
             return;
         }
-        let wish = Wish::of(&arrival.mptcp);
+        let wish = Wish::of(&arrival.mptcp, self.config.mptcp.versions);
         if let Wish::Join(join) = wish {
-            return self.receive_join(now, &arrival, join, least_iss);
+            return self.receive_join(now, &arrival, join, least_iss, origin);
         }
         let Some((id, listener)) = self.listeners.find(arrival.tuple.local) else {
             return self.refuse(now, &arrival);
         };
         let admitted = listener.admit();
-        let mptcp = listener.config.mptcp;
+        let wish = if listener.config.mptcp {
+            wish
+        } else {
+            Wish::Plain
+        };
+        if let Wish::Silence = wish {
+            return;
+        }
         let half_open_full = admitted == Err(Full::HalfOpen);
         if admitted != Err(Full::Queue) && self.wants_cookie(half_open_full) {
             if half_open_full {
                 self.counters.inc(Counter::TcpExtTCPReqQFullDoCookies);
             }
-            return self.send_cookie(now, id, &arrival);
+            return self.send_cookie(now, id, &arrival, &wish);
         }
         match admitted {
-            Ok(()) => {
-                let wish = if mptcp { wish } else { Wish::Plain };
-                self.accept_syn(now, id, &arrival, &wish, least_iss);
-            }
+            Ok(()) => self.accept_syn(now, id, &arrival, &wish, least_iss),
             // Dropped, not refused: the peer will try again when there may be room.
             Err(full) => {
                 self.counters.inc(Counter::TcpExtListenDrops);
@@ -157,58 +210,8 @@ impl Stack {
         }
     }
 
-    fn accept_syn(
-        &mut self,
-        now: Instant,
-        id: ListenerId,
-        arrival: &Arrival,
-        wish: &Wish<'_>,
-        least_iss: Option<Seq>,
-    ) {
-        let Some(charge) = self.admit() else {
-            self.counters.inc(Counter::TcpExtListenDrops);
-            self.counters.inc(Counter::TcpExtTCPBacklogDrop);
-            return;
-        };
-        let multipath = match wish {
-            Wish::Capable(capable) => self.accept_capable(now, id, arrival, capable, least_iss),
-            Wish::Plain | Wish::Join(_) => None,
-        };
-        let early = match multipath {
-            Some(_) => Early::No,
-            None => self.fast_open_of(now, id, arrival),
-        };
-        let flow =
-            multipath.unwrap_or_else(|| self.accept_plain(now, id, arrival, least_iss, &early));
-        if let Some(listener) = self.listeners.get_mut(id) {
-            listener.half_open += 1;
-        }
-        let handle = self.adopt(now, arrival.tuple, flow, Stage::HalfOpen(id), charge);
-        if matches!(early, Early::Take(_)) {
-            self.accept_early(handle, id);
-        }
-    }
-
-    fn accept_plain(
-        &self,
-        now: Instant,
-        id: ListenerId,
-        arrival: &Arrival,
-        least_iss: Option<Seq>,
-        early: &Early,
-    ) -> Flow {
-        let tuple = arrival.tuple;
-        let iss = self.iss(now, &tuple, least_iss);
-        let ts_offset = self.secrets.timestamp_offset(&tuple);
-        let config = self.accept_config(now, id, &tuple);
-        let mut stream = Stream::accept(now, &config, &arrival.segment, iss, ts_offset);
-        if let Early::Grant(cookie) | Early::Take(Some(cookie)) = early {
-            stream.grant_fast_open(cookie.clone());
-        }
-        if let Early::Take(_) = early {
-            stream.take_syn_payload(now, &arrival.segment, arrival.payload.clone());
-        }
-        Flow::Tcp(Box::new(Plain { stream, tuple }))
+    pub(crate) fn has_place_for_syn_payload(&self, capable: &Capable) -> bool {
+        self.config.mptcp.versions.answer(capable) == Some(Version::V1)
     }
 
     /// An initial sequence number, beyond those of a connection between the same ends before.
@@ -243,6 +246,7 @@ impl Arrival {
         Arrival {
             tuple: Tuple::new(packet.dst, packet.src),
             payload: frame.data.slice(packet.payload.clone()),
+            dscp: packet.traffic_class >> 2,
             mptcp: packet.mptcp,
             segment: Segment {
                 seq: packet.seq,

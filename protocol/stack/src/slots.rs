@@ -50,6 +50,17 @@ impl<T> Slots<T> {
         Some(self.slab.remove(handle.0 as usize).1)
     }
 
+    /// Where the slots end: all that are in use come before.
+    pub(crate) fn end(&self) -> usize {
+        self.slab.capacity()
+    }
+
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = ((u32, u32), &mut T)> + '_ {
+        self.slab
+            .iter_mut()
+            .map(|(index, (generation, value))| ((index as u32, *generation), value))
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = ((u32, u32), &T)> + '_ {
         self.slab
             .iter()

@@ -3,52 +3,60 @@
 use crate::config::{Config, ConnectConfig, ListenConfig};
 use crate::counters::{Counter, Counters};
 use crate::demux::{Demux, Tuple};
+use crate::destinations::Destinations;
 use crate::error::{ConnectError, FlowError, ListenError};
 use crate::event::{CloseReason, Event};
 use crate::fast_open::Cookies;
 use crate::flow::{Flow, Plain, Slot, Stage};
+use crate::half_open::HalfOpenJoins;
 use crate::id::{FlowId, ListenerId};
-use crate::info::FlowInfo;
 use crate::listener::Listeners;
-use crate::options::with_options;
 use crate::path_mtu::PathMtus;
+use crate::paths::Management;
 use crate::ports::Ports;
 use crate::random::{Random, Secrets};
 use crate::ready::{Limiter, Ready};
+use crate::settings::Settings;
+use crate::shard::Stray;
 use crate::slots::Slots;
+use crate::syn_cache::SynCache;
 use crate::syn_cookies::Baker;
 use crate::time_wait::TimeWait;
 use crate::token::Tokens;
 use crate::wheel::Wheel;
 use anabranch_tcp::SocketOption;
 use anabranch_tcp::budget::Budget;
-use anabranch_tcp::{Instant, Stream, StreamConfig, Tcb};
+use anabranch_tcp::{Instant, Stream, StreamConfig};
 use anabranch_wire::frame::Transmit;
 use anabranch_wire::ip::{V4_LEN, V6_LEN};
 use anabranch_wire::tcp::HEADER_LEN;
 use bytes::Bytes;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::sync::Arc;
 
 /// A host: connections, listeners and what they need. See the crate's documentation for the
 /// contract that binds its calls.
 pub struct Stack {
     pub(crate) config: Config,
-    /// Parameters of every Multipath TCP connection.
-    pub(crate) mptcp: Arc<anabranch_mptcp::Config>,
+    /// Of connections to come.
+    pub(crate) settings: Settings,
     pub(crate) budget: Budget,
     pub(crate) listeners: Listeners,
     pub(crate) flows: Slots<Slot>,
     pub(crate) demux: Demux,
     pub(crate) tokens: Tokens,
+    pub(crate) half_open: HalfOpenJoins,
+    pub(crate) syn_cache: SynCache,
     pub(crate) time_wait: TimeWait,
     pub(crate) path_mtus: PathMtus,
+    pub(crate) destinations: Destinations,
     pub(crate) wheel: Wheel,
     pub(crate) ready: Ready,
     pub(crate) events: VecDeque<Event>,
     /// To strangers: resets, ICMP.
     pub(crate) replies: VecDeque<Transmit>,
+    /// To other stacks of this host, by their index.
+    pub(crate) strays: VecDeque<(usize, Stray)>,
     pub(crate) limiter: Limiter,
     pub(crate) counters: Counters,
     pub(crate) random: Random,
@@ -56,6 +64,7 @@ pub struct Stack {
     pub(crate) baker: Baker,
     pub(crate) cookies: Cookies,
     pub(crate) ports: Ports,
+    pub(crate) management: Management,
     /// The last IPv4 identification.
     pub(crate) ident: u16,
 }
@@ -75,30 +84,44 @@ pub enum Recv {
 
 impl Stack {
     /// A host without listeners and connections. `seed` decides every random choice: keep it
-    /// secret outside tests, and never use one twice.
+    /// secret outside tests, and never use one twice but for the stacks of one host.
     pub fn new(config: Config, seed: [u8; 32], now: Instant) -> Stack {
         let mut random = Random::new(seed);
         let budget = Budget::new(config.limits.memory);
+        let [listeners, demux] = [random.hash(), random.hash()];
+        let tokens = Tokens::new(random.hash());
+        let past = random.hash();
+        let secrets = Secrets::new(&mut random);
+        let ports = Ports::new(config.ephemeral.clone(), &mut random);
+        let ident = random.u32() as u16;
+        let cookies = Cookies::new(&mut random, now);
+        // Up to here all is the same on every stack of the host, from here on it is this one's.
+        let mut random = random.stream(config.shard.index());
         Stack {
-            mptcp: Arc::new(mptcp_config(&config, &budget)),
+            settings: Settings::new(&config, &budget),
             budget,
-            listeners: Listeners::new(random.hash()),
+            listeners: Listeners::new(listeners),
             flows: Slots::new(),
-            demux: Demux::new(random.hash()),
-            tokens: Tokens::new(random.hash()),
-            time_wait: TimeWait::new(random.hash(), config.time_wait, config.limits.time_wait),
+            half_open: HalfOpenJoins::new(&demux),
+            syn_cache: SynCache::new(now),
+            demux: Demux::new(demux),
+            tokens,
+            time_wait: TimeWait::new(past, config.time_wait, config.limits.time_wait),
             path_mtus: PathMtus::default(),
+            destinations: Destinations::default(),
             wheel: Wheel::new(now),
             ready: Ready::default(),
             events: VecDeque::new(),
             replies: VecDeque::new(),
+            strays: VecDeque::new(),
             limiter: Limiter::new(config.reply_rate, now),
             counters: Counters::default(),
-            secrets: Secrets::new(&mut random),
-            ports: Ports::new(config.ephemeral.clone(), &mut random),
-            ident: random.u32() as u16,
+            secrets,
+            ports,
+            ident,
+            management: Management::default(),
             baker: Baker::new(&mut random),
-            cookies: Cookies::new(&mut random, now),
+            cookies,
             random,
             config,
         }
@@ -108,7 +131,8 @@ impl Stack {
     /// the start stays: [`crate::Limits::memory`], `ephemeral`, `reply_rate`, and TIME-WAIT.
     pub fn reconfigure(&mut self, change: impl FnOnce(&mut Config)) {
         change(&mut self.config);
-        self.mptcp = Arc::new(mptcp_config(&self.config, &self.budget));
+        self.settings = Settings::new(&self.config, &self.budget);
+        self.listeners.reconfigure(&self.settings);
     }
 
     /// Accepts connections from now on.
@@ -172,14 +196,16 @@ impl Stack {
         let tuple = self.free_tuple(local, remote)?;
         let charge = self.admit().ok_or(ConnectError::Limit)?;
         let multipath = if config.mptcp {
-            self.connect_capable(now, tuple, options)
+            self.connect_capable(now, tuple, options, config.fast_open)
         } else {
             None
         };
         let flow =
             multipath.unwrap_or_else(|| self.connect_plain(now, tuple, options, config.fast_open));
         self.counters.inc(Counter::TcpActiveOpens);
-        Ok(self.adopt(now, tuple, flow, Stage::Owned, charge).into())
+        let handle = self.adopt(now, tuple, flow, Stage::Owned, charge);
+        self.apply_rules(now, handle, 0);
+        Ok(handle.into())
     }
 
     /// The next event; `None` when the application knows everything.
@@ -197,12 +223,14 @@ impl Stack {
     pub fn deadline(&self) -> Option<Instant> {
         let flows = self.wheel.deadline();
         let past = self.time_wait.deadline();
-        flows.into_iter().chain(past).min()
+        let opening = self.syn_cache.deadline();
+        [flows, past, opening].into_iter().flatten().min()
     }
 
     /// Lets time pass. Calling it early or late is harmless.
     pub fn on_deadline(&mut self, now: Instant) {
         self.time_wait.on_deadline(now);
+        self.answer_again(now);
         while let Some(index) = self.wheel.expire(now) {
             let Some(handle) = self.flows.handle(index) else {
                 continue;
@@ -211,7 +239,7 @@ impl Stack {
                 continue;
             };
             self.counters.inc(Counter::FlowsVisited);
-            slot.flow.on_deadline(now);
+            slot.flow().on_deadline(now);
             self.deferred(now, handle);
             self.touched(now, handle);
         }
@@ -245,7 +273,10 @@ impl Stack {
         if slot.shut_down {
             return Err(FlowError::ShutDown);
         }
-        let taken = slot.flow.send(data, more);
+        if let Some(why) = slot.look().stuck() {
+            return Err(FlowError::Stuck(why));
+        }
+        let taken = slot.flow().send(data, more);
         self.touched(now, id.into());
         Ok(taken)
     }
@@ -253,7 +284,7 @@ impl Stack {
     /// Bytes that [`Stack::send`] would take now; 0 for an unknown or ended connection.
     pub fn send_room(&self, id: FlowId) -> usize {
         match self.flows.get(id.into()) {
-            Some(slot) if slot.closed.is_none() && !slot.shut_down => slot.flow.send_room(),
+            Some(slot) if slot.closed.is_none() && !slot.shut_down => slot.look().send_room(),
             _ => 0,
         }
     }
@@ -264,7 +295,13 @@ impl Stack {
     /// [`FlowError::NoSuchFlow`] only.
     pub fn recv(&mut self, now: Instant, id: FlowId, max: usize) -> Result<Recv, FlowError> {
         let slot = self.owned(id).ok_or(FlowError::NoSuchFlow)?;
-        match (slot.flow.recv(now, max), slot.closed) {
+        let found = match slot.body.resting() {
+            // Nothing is there to be read.
+            Some(true) => Recv::Finished,
+            Some(false) => Recv::Pending,
+            None => slot.flow().recv(now, max),
+        };
+        match (found, slot.closed) {
             (Recv::Pending, Some(CloseReason::Finished)) => Ok(Recv::Finished),
             (Recv::Pending, Some(reason)) => Ok(Recv::Closed(reason)),
             (Recv::Data(data), _) => {
@@ -279,7 +316,7 @@ impl Stack {
     pub fn shutdown(&mut self, now: Instant, id: FlowId) {
         if let Some(slot) = self.owned(id) {
             slot.shut_down = true;
-            slot.flow.shutdown(now);
+            slot.flow().shutdown(now);
             self.touched(now, id.into());
         }
     }
@@ -287,10 +324,18 @@ impl Stack {
     /// Resets the connection (RST, MP_FASTCLOSE): unsent and unread bytes are lost.
     pub fn abort(&mut self, now: Instant, id: FlowId) {
         if let Some(slot) = self.flows.get_mut(id.into()) {
-            slot.flow.abort(now);
+            slot.flow().abort(now);
             self.touched(now, id.into());
             self.ended(id.into(), CloseReason::Aborted);
         }
+    }
+
+    /// [`Stack::abort`] for every connection whose peer is owed something; says how many there were.
+    pub fn abort_all(&mut self, now: Instant) -> usize {
+        let open = self.flows.iter().filter(|(_, slot)| slot.is_open());
+        let ids: Vec<FlowId> = open.map(|(handle, _)| handle.into()).collect();
+        ids.iter().for_each(|id| self.abort(now, *id));
+        ids.len()
     }
 
     /// The application drops its handle. What was sent is still delivered and the connection
@@ -298,27 +343,6 @@ impl Stack {
     /// or more arrive.
     pub fn release(&mut self, now: Instant, id: FlowId) {
         self.let_go(now, id.into());
-    }
-
-    /// What there is to know of a connection; `None` if it is gone.
-    pub fn info(&self, id: FlowId) -> Option<FlowInfo> {
-        self.flows.get(id.into()).map(|slot| slot.info(id))
-    }
-
-    /// The control block of a connection's initial subflow, or of a plain connection; `None` if
-    /// it is gone.
-    pub fn tcb(&self, id: FlowId) -> Option<&Tcb> {
-        match &self.flows.get(id.into())?.flow {
-            Flow::Tcp(plain) => Some(plain.stream.tcb()),
-            Flow::Mptcp(multi) => multi.connection.tcb(anabranch_mptcp::SubflowId(0)),
-        }
-    }
-
-    /// All connections, half-open and closing ones included, in no particular order.
-    pub fn connections(&self) -> impl Iterator<Item = FlowInfo> + '_ {
-        self.flows
-            .iter()
-            .map(|(handle, slot)| slot.info(handle.into()))
     }
 
     /// Connections that are remembered in TIME-WAIT only.
@@ -381,10 +405,10 @@ impl Stack {
     ) -> Flow {
         let iss = self.secrets.iss(now, &tuple);
         let ts_offset = self.secrets.timestamp_offset(&tuple);
-        let config = self.stream_config(now, &tuple, options);
+        let config = self.stream_config(now, &tuple, &self.settings.with(options));
         let mut stream = Stream::connect(now, &config, iss, ts_offset);
-        if fast_open {
-            self.offer_fast_open(now, &tuple, &mut stream);
+        if fast_open && let Some((option, mss)) = self.offer_fast_open(now, &tuple) {
+            stream.set_fast_open(option, mss);
         }
         Flow::Tcp(Box::new(Plain { stream, tuple }))
     }
@@ -403,11 +427,11 @@ impl Stack {
             local: (tuple.local.ip(), port).into(),
             ..tuple
         };
-        let (demux, time_wait) = (&self.demux, &self.time_wait);
+        let (demux, time_wait, shard) = (&self.demux, &self.time_wait, self.config.shard);
         let taken = |tuple: &Tuple| demux.contains(tuple) || time_wait.contains(tuple);
         if tuple.local.port() == 0 {
             let port = self.ports.pick(tuple.local.ip(), tuple.remote, |port| {
-                taken(&with_port(port))
+                !shard.has_port(port) || taken(&with_port(port))
             });
             return port.map(with_port).ok_or(ConnectError::NoPorts);
         }
@@ -423,18 +447,9 @@ impl Stack {
         &self,
         now: Instant,
         tuple: &Tuple,
-        options: &[SocketOption],
+        settings: &Settings,
     ) -> StreamConfig {
-        let mut tcp = tcp_config(&self.config);
-        tcp.mss = self.mss(tuple);
-        tcp.path_mtu.known_mss = self.known_mss(now, tuple);
-        let config = StreamConfig {
-            tcp,
-            send_buffer: self.config.limits.send_buffer,
-            gso_max: self.config.gso_max,
-            budget: self.budget.clone(),
-        };
-        with_options(config, options)
+        settings.stream(self.mss(tuple), self.known_mss(now, tuple))
     }
 
     /// What a router said of the path not long ago.
@@ -452,24 +467,5 @@ impl Stack {
         };
         let path = self.config.mtu.max(1280) - (ip_len + HEADER_LEN) as u16;
         path.min(self.config.max_segment.unwrap_or(u16::MAX).max(88))
-    }
-}
-
-fn tcp_config(config: &Config) -> anabranch_tcp::Config {
-    anabranch_tcp::Config {
-        recv_buffer: config.limits.recv_buffer.min(u32::MAX as usize) as u32,
-        time_wait: config.time_wait,
-        ..config.tcp.clone()
-    }
-}
-
-fn mptcp_config(config: &Config, budget: &Budget) -> anabranch_mptcp::Config {
-    anabranch_mptcp::Config {
-        tcp: tcp_config(config),
-        max_subflows: config.limits.subflows.clamp(1, 255) as u8,
-        gso_max: config.gso_max,
-        send_buffer: config.limits.send_buffer,
-        budget: budget.clone(),
-        ..config.mptcp.clone()
     }
 }

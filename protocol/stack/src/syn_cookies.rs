@@ -7,13 +7,18 @@ use crate::counters::Counter;
 use crate::demux::{Target, Tuple};
 use crate::flow::{Flow, Plain, Stage};
 use crate::id::ListenerId;
+use crate::multipath::Wish;
 use crate::random::{KeyedHash, Random};
 use crate::receive::Arrival;
+use crate::shard::Origin;
 use crate::stack::Stack;
 use crate::transmit::MAX_REPLIES;
-use anabranch_tcp::{Instant, Segment, Stream};
+use anabranch_mptcp::keys;
+use anabranch_tcp::{Emit, Instant, Segment, Stream};
 use anabranch_wire::Seq;
+use anabranch_wire::mptcp::MptcpOptions;
 use anabranch_wire::tcp::{Flags, Options, SynOptions, Timestamps};
+use siphasher::sip::SipHasher24;
 use smallvec::SmallVec;
 use std::time::Duration;
 
@@ -32,14 +37,18 @@ const ECN: u32 = 1 << 5;
 /// What makes cookies and recognises them.
 pub(crate) struct Baker {
     hash: KeyedHash,
+    /// For the keys of Multipath TCP: a stronger hash.
+    pub(crate) keys: SipHasher24,
     /// When the last one was sent.
     sent: Option<Instant>,
 }
 
 impl Baker {
     pub(crate) fn new(random: &mut Random) -> Self {
+        let hash = random.hash();
         Baker {
-            hash: random.hash(),
+            keys: SipHasher24::new_with_keys(hash.of("keys 0"), hash.of("keys 1")),
+            hash,
             sent: None,
         }
     }
@@ -60,7 +69,8 @@ impl Baker {
             .checked_sub(u64::from(age))
             .filter(|_| age <= 1)?;
         let size = bits >> 24 & 7;
-        (self.seal(tuple, irs, made, size) == bits & 0xff_ffff).then_some(MSS[size as usize])
+        let seal = self.seal(tuple, irs, made, size);
+        keys::same(&(bits & 0xff_ffff), &seal).then_some(MSS[size as usize])
     }
 
     fn seal(&self, tuple: &Tuple, irs: Seq, period: u64, size: u32) -> u32 {
@@ -98,7 +108,13 @@ impl Stack {
     }
 
     /// Answers a SYN and keeps nothing of it.
-    pub(crate) fn send_cookie(&mut self, now: Instant, id: ListenerId, arrival: &Arrival) {
+    pub(crate) fn send_cookie(
+        &mut self,
+        now: Instant,
+        id: ListenerId,
+        arrival: &Arrival,
+        wish: &Wish<'_>,
+    ) {
         if self.replies.len() >= MAX_REPLIES {
             self.counters.inc(Counter::TcpExtListenDrops);
             return;
@@ -110,27 +126,47 @@ impl Stack {
             Options::Segment(_) => 536,
         };
         let cookie = self.baker.bake(now, &tuple, syn.seq, mss);
-        let config = self.accept_config(now, id, &tuple);
-        let ts_offset = self.secrets.timestamp_offset(&tuple);
-        let mut stream = Stream::accept(now, &config, &syn, cookie, ts_offset);
-        let Some((mut emit, _)) = stream.poll_transmit(now) else {
-            return;
+        let multipath = match wish {
+            Wish::Capable(capable) => self.answer_capable(now, id, arrival, &syn, capable, cookie),
+            Wish::Plain | Wish::Join(_) | Wish::Silence => None,
         };
+        let (mut emit, mptcp) =
+            multipath.unwrap_or_else(|| self.answer_plain(now, id, &tuple, &syn, cookie));
         let ecn = emit.flags.has(Flags::ECE);
         if let (Options::Syn(ours), Options::Syn(theirs)) = (&mut emit.options, &syn.options)
             && let Some(timestamps) = &mut ours.timestamps
         {
             timestamps.val = stamp(timestamps.val, described(theirs, ecn));
         }
-        let answer = self.assemble(&tuple, &emit, &[], SmallVec::new());
+        let answer = self.assemble(&tuple, &emit, &mptcp, SmallVec::new());
         self.replies.extend(answer);
         self.baker.sent = Some(now);
         self.counters.inc(Counter::TcpExtSyncookiesSent);
     }
 
+    /// The SYN+ACK of plain TCP.
+    fn answer_plain(
+        &self,
+        now: Instant,
+        id: ListenerId,
+        tuple: &Tuple,
+        syn: &Segment,
+        cookie: Seq,
+    ) -> (Emit, MptcpOptions) {
+        let (settings, mss) = (self.settings_of(id), self.mss(tuple));
+        let ts_offset = self.secrets.timestamp_offset(tuple);
+        let answer = Stream::answer(&settings.plain, mss, syn, cookie, ts_offset);
+        (answer.emit(now), MptcpOptions::new())
+    }
+
     /// A segment of no connection: if it brings back a cookie, its connection is made now. False if
     /// it is nothing of the kind.
-    pub(crate) fn receive_cookie(&mut self, now: Instant, arrival: &mut Option<Arrival>) -> bool {
+    pub(crate) fn receive_cookie(
+        &mut self,
+        now: Instant,
+        arrival: &mut Option<Arrival>,
+        origin: Origin<'_>,
+    ) -> bool {
         let Some(Arrival { tuple, segment, .. }) = arrival.as_ref() else {
             return false;
         };
@@ -146,7 +182,9 @@ impl Stack {
         let full = listener.queue.len() >= listener.config.backlog;
         let (irs, cookie) = (segment.seq - 1, segment.ack - 1);
         let Some(mss) = self.baker.taste(now, &tuple, irs, cookie) else {
-            self.counters.inc(Counter::TcpExtSyncookiesFailed);
+            if !self.may_be_elsewhere(origin) {
+                self.counters.inc(Counter::TcpExtSyncookiesFailed);
+            }
             return false;
         };
         let syn = rebuilt(segment, irs, mss);
@@ -177,14 +215,18 @@ impl Stack {
             return;
         };
         let tuple = arrival.tuple;
-        let config = self.accept_config(now, id, &tuple);
-        let ts_offset = self.secrets.timestamp_offset(&tuple);
-        let stream = Stream::resume(now, &config, syn, cookie, ts_offset);
-        let flow = Flow::Tcp(Box::new(Plain { stream, tuple }));
+        let multipath = self.resume_capable(now, id, syn, cookie, &arrival);
+        let flow = multipath.unwrap_or_else(|| {
+            let config = self.stream_config(now, &tuple, &self.settings_of(id));
+            let ts_offset = self.secrets.timestamp_offset(&tuple);
+            let stream = Stream::resume(now, &config, syn, cookie, ts_offset);
+            Flow::Tcp(Box::new(Plain { stream, tuple }))
+        });
         if let Some(listener) = self.listeners.get_mut(id) {
             listener.half_open += 1;
         }
         let handle = self.adopt(now, tuple, flow, Stage::HalfOpen(id), charge);
+        self.apply_rules(now, handle, arrival.dscp);
         let target = Target {
             index: handle.0,
             subflow: 0,

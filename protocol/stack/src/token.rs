@@ -1,10 +1,27 @@
 //! Tokens: by them peers name the connection that a subflow joins (RFC 8684 §3.2).
 
 use crate::random::{KeyedHash, Random, SeededMap};
-use anabranch_mptcp::keys::{Version, derive};
+use crate::shard::Shard;
+use anabranch_mptcp::keys::{LocalKey, Version};
 
-/// Draws before giving up. Even with every second token in use, all fail once in 2³² times.
+/// In place of a slot: the connection's handshake is not proven, see [`crate::syn_cache`].
+pub(crate) const OPENING: u32 = u32::MAX;
+
+/// Draws before giving up, for each stack of the host. Even with every second token in use, all
+/// fail once in 2³² times.
 const DRAWS: usize = 32;
+
+/// The first of some keys whose token is this stack's.
+pub(crate) fn of_shard(
+    mut keys: impl FnMut() -> u64,
+    version: Version,
+    shard: Shard,
+) -> Option<LocalKey> {
+    (0..DRAWS * shard.count()).find_map(|_| {
+        let key = LocalKey::new(version, keys());
+        shard.has_token(key.derived.token).then_some(key)
+    })
+}
 
 /// From tokens to slots of connections.
 pub(crate) struct Tokens {
@@ -18,12 +35,16 @@ impl Tokens {
         }
     }
 
-    /// A random key whose token no connection has, and that token (RFC 8684 §3.1).
-    pub(crate) fn draw_key(&self, random: &mut Random, version: Version) -> Option<(u64, u32)> {
+    /// A random key whose token is this stack's and no connection's (RFC 8684 §3.1).
+    pub(crate) fn draw_key(
+        &self,
+        random: &mut Random,
+        version: Version,
+        shard: Shard,
+    ) -> Option<LocalKey> {
         (0..DRAWS).find_map(|_| {
-            let key = random.u64();
-            let token = derive(version, key).token;
-            (!self.map.contains_key(&token)).then_some((key, token))
+            of_shard(|| random.u64(), version, shard)
+                .filter(|key| !self.map.contains_key(&key.derived.token))
         })
     }
 
@@ -49,7 +70,10 @@ mod tests {
 
     #[test]
     fn a_key_with_a_taken_token_is_not_drawn() {
-        let draw = |tokens: &Tokens| tokens.draw_key(&mut Random::new([7; 32]), Version::V1);
+        let draw = |tokens: &Tokens| {
+            let key = tokens.draw_key(&mut Random::new([7; 32]), Version::V1, Shard::ONLY);
+            key.map(|key| (key.key, key.derived.token))
+        };
         let mut tokens = Tokens::new(Random::new([1; 32]).hash());
         let (first, token) = draw(&tokens).unwrap();
         tokens.insert(token, 0);

@@ -43,7 +43,7 @@ impl Stack {
     fn poll_flow(&mut self, now: Instant, handle: (u32, u32)) -> Option<Transmit> {
         self.counters.inc(Counter::FlowsVisited);
         loop {
-            let transmit = match &mut self.flows.get_mut(handle)?.flow {
+            let transmit = match self.flows.get_mut(handle)?.flow() {
                 Flow::Tcp(plain) => {
                     let (emit, payload) = plain.stream.poll_transmit(now)?;
                     let tuple = plain.tuple;
@@ -142,7 +142,8 @@ impl Stack {
 
     /// The same, telling why (RFC 8684 §3.6).
     pub(crate) fn refuse_because(&mut self, now: Instant, arrival: &Arrival, why: &Refusal) {
-        self.refuse_with(now, arrival, &[why.option()]);
+        let option = why.option();
+        self.refuse_with(now, arrival, option.as_slice());
     }
 
     fn refuse_with(&mut self, now: Instant, arrival: &Arrival, options: &[MptcpOption]) {

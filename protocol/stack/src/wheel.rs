@@ -6,6 +6,8 @@
 //! on a level comes before everything on the levels above, and within a level slots are in order:
 //! the earliest entry is in the lowest slot of the lowest level in use, found by two bit scans.
 //! (Varghese and Lauck, "Hashed and Hierarchical Timing Wheels", 1987.)
+//!
+//! The stack has one entry for each connection; it is free for other owners too.
 
 use anabranch_tcp::Instant;
 
@@ -17,7 +19,7 @@ const NIL: u32 = u32::MAX;
 const UNSET: u16 = u16::MAX;
 
 /// The wheel. Keys are small integers: memory is proportional to the greatest ever used.
-pub(crate) struct Wheel {
+pub struct Wheel {
     /// No entry is earlier; never goes back.
     base: u64,
     /// Bit per level with entries.
@@ -57,7 +59,8 @@ const IDLE: Node = Node {
 };
 
 impl Wheel {
-    pub(crate) fn new(now: Instant) -> Self {
+    /// A wheel without entries, at `now`.
+    pub fn new(now: Instant) -> Self {
         Wheel {
             base: now.0,
             levels_used: 0,
@@ -68,7 +71,7 @@ impl Wheel {
     }
 
     /// Sets, moves or (with `None`) clears the deadline of `key`.
-    pub(crate) fn set(&mut self, key: u32, deadline: Option<Instant>) {
+    pub fn set(&mut self, key: u32, deadline: Option<Instant>) {
         let known = self.nodes.get(key as usize).copied().unwrap_or(IDLE);
         // A deadline in the past is due now.
         let at = deadline.map(|d| d.0.max(self.base));
@@ -86,14 +89,20 @@ impl Wheel {
         }
     }
 
+    /// The deadline of `key`.
+    pub fn get(&self, key: u32) -> Option<Instant> {
+        let node = self.nodes.get(key as usize)?;
+        (node.slot != UNSET).then_some(Instant(node.at))
+    }
+
     /// No entry is due earlier; the earliest one's time, or before it if that was moved since.
-    pub(crate) fn deadline(&self) -> Option<Instant> {
+    pub fn deadline(&self) -> Option<Instant> {
         let (_, slot) = self.first()?;
         Some(Instant(self.slots[slot].least))
     }
 
     /// Takes out an entry that is due at `now`.
-    pub(crate) fn expire(&mut self, now: Instant) -> Option<u32> {
+    pub fn expire(&mut self, now: Instant) -> Option<u32> {
         loop {
             let (level, slot) = self.first()?;
             if self.slots[slot].least > now.0 {

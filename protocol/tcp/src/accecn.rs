@@ -28,6 +28,8 @@ struct Counters {
     e1b: u32,
 }
 
+crate::packed!(Counters { cep, ceb, e0b, e1b });
+
 impl Counters {
     /// None starts from zero, so that a path that clears them is noticed.
     const START: Counters = Counters {
@@ -61,6 +63,27 @@ pub(crate) struct Accurate {
     /// An option came, and the path does not damage it.
     option_seen: bool,
     option_good: bool,
+}
+
+crate::packed!(Accurate {
+    received,
+    cep,
+    ceb,
+    syn_ack,
+    syn,
+    first,
+    unreported,
+    last,
+    changed,
+    option_seen,
+    option_good
+});
+
+/// As it is before the peer's SYN: nothing but room for what is known of one at rest.
+impl Default for Accurate {
+    fn default() -> Accurate {
+        Accurate::new(0)
+    }
 }
 
 /// What a segment tells of our own.

@@ -24,6 +24,14 @@ pub(crate) struct AckPolicy {
     challenges: (Instant, u8),
 }
 
+crate::packed!(AckPolicy {
+    now,
+    unacked,
+    quick,
+    segment,
+    challenges
+});
+
 impl AckPolicy {
     pub(crate) fn new(now: Instant) -> AckPolicy {
         AckPolicy {

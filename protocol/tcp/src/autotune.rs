@@ -23,6 +23,13 @@ pub struct RecvSize {
     space: u32,
 }
 
+crate::packed!(RecvSize {
+    size,
+    max,
+    mark,
+    space
+});
+
 impl RecvSize {
     /// Starts with `initial` bytes and grows to `max`; fixed if `initial` is not less.
     pub fn new(now: Instant, initial: u32, max: u32) -> RecvSize {
@@ -73,6 +80,8 @@ pub struct SendSize {
     initial: usize,
     max: usize,
 }
+
+crate::packed!(SendSize { initial, max });
 
 impl SendSize {
     /// From `initial` to `max` bytes; fixed if `initial` is not less.

@@ -2,6 +2,8 @@
 
 use crate::congestion::Algorithm;
 use crate::ecn::Ecn;
+use crate::packed;
+use crate::rest::{Pack, Parcel};
 use std::time::Duration;
 
 /// Parameters of a [`crate::Tcb`]. The defaults suit an Ethernet path over IPv4.
@@ -48,6 +50,9 @@ pub struct Config {
     /// ICMP errors that may pass, as network or host unreachable, abort a handshake too, so that
     /// whoever waits tries another address at once (RFC 5461 §4.1).
     pub soft_errors_abort: bool,
+    /// Fast Open of clients sends payload to any server, without a cookie or the option. Only to
+    /// servers known to take it, for it may come twice, and to where nothing on the way minds.
+    pub fast_open_without_cookie: bool,
     /// Acknowledgements of unacceptable segments allowed in each [`CHALLENGE_PERIOD`]
     /// (RFC 5961 §7).
     pub challenge_acks: u8,
@@ -80,11 +85,86 @@ pub struct Socket {
     pub linger: Option<Duration>,
 }
 
+/// What differs from what connections are usually set to.
+impl Pack for Config {
+    fn pack(&mut self, parcel: &mut Parcel<'_>) {
+        let usual = parcel.settings();
+        macro_rules! settings {
+            ($($field:ident)*) => {
+                let Config { $($field),* } = self;
+                $(parcel.setting($field, &usual.$field);)*
+            };
+        }
+        settings! {
+            mss recv_buffer buffers shared_window window_scaling sack timestamps ecn nagle
+            delayed_ack socket congestion retransmit path_mtu keepalive time_wait fin_wait_2
+            soft_errors_abort fast_open_without_cookie challenge_acks
+        }
+    }
+}
+
+packed!(Buffers {
+    recv_initial,
+    send_initial
+});
+packed!(Socket {
+    cork,
+    not_sent_lowat,
+    max_segment,
+    window_clamp,
+    user_timeout,
+    linger
+});
+packed!(Congestion {
+    algorithm,
+    initial_window,
+    idle_restart,
+    abe,
+    pacing
+});
+packed!(Pacing {
+    window_based,
+    slow_start,
+    avoidance,
+    unpaced_limit,
+    max_rate
+});
+packed!(Retransmit {
+    initial_rto,
+    min_rto,
+    max_rto,
+    syn_retries,
+    synack_retries,
+    data_retries,
+    tail_loss_probe,
+    rack,
+    frto
+});
+packed!(PathMtu {
+    probing,
+    base_mss,
+    known_mss,
+    black_hole_rtos,
+    retry
+});
+packed!(
+    enum MtuProbing {
+        Off,
+        OnBlackHole,
+        Always,
+    }
+);
+packed!(Keepalive {
+    time,
+    interval,
+    probes
+});
+
 /// Period over which [`Config::challenge_acks`] counts.
 pub const CHALLENGE_PERIOD: Duration = Duration::from_secs(5);
 
 /// Congestion control parameters.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Congestion {
     /// The controller.
     pub algorithm: Algorithm,
@@ -92,6 +172,9 @@ pub struct Congestion {
     pub initial_window: u8,
     /// Fall back to the initial window after an idle time of one RTO (RFC 5681 §4.1).
     pub idle_restart: bool,
+    /// A mark reduces the window of CUBIC to 85 % and that of NewReno to 80 %, which is less than a
+    /// loss does: queues that mark are kept short (RFC 8511, which is experimental).
+    pub abe: bool,
     /// When segments leave.
     pub pacing: Pacing,
 }
@@ -115,7 +198,7 @@ pub struct Pacing {
 }
 
 /// Retransmission parameters (RFC 6298).
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Retransmit {
     /// RTO before the first measurement.
     pub initial_rto: Duration,
@@ -203,6 +286,7 @@ impl Default for Config {
             time_wait: Duration::from_secs(60),
             fin_wait_2: Duration::from_secs(60),
             soft_errors_abort: false,
+            fast_open_without_cookie: false,
             challenge_acks: 10,
         }
     }
@@ -223,18 +307,21 @@ impl Default for Congestion {
             algorithm: Algorithm::Cubic,
             initial_window: 10,
             idle_restart: true,
+            abe: false,
             pacing: Pacing::default(),
         }
     }
 }
 
-/// Twice the window in slow start, 1.2 of it afterwards: as Linux.
+/// Twice the window a round trip. At 1.2 of it, which is Linux's once slow start is over, a sender
+/// loses less than its share at a full queue beside those that do not pace at all, as Linux's own
+/// without the queueing discipline `fq`.
 impl Default for Pacing {
     fn default() -> Pacing {
         Pacing {
             window_based: true,
             slow_start: 200,
-            avoidance: 120,
+            avoidance: 200,
             unpaced_limit: Some(8),
             max_rate: None,
         }

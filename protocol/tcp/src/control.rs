@@ -1,11 +1,12 @@
 //! What decides how much is sent and when, but for loss recovery.
 
 use crate::config::Pacing;
-use crate::congestion::{Ack, Algorithm, Controller, Init, Lost, RateSample};
+use crate::congestion::{Ack, Algorithm, Controller, Init, Lost, RateSample, Steer};
 use crate::info::Rates;
 use crate::pacer::{Pacer, quantum};
 use crate::rate::{Sampler, Stamp, per_second};
 use crate::recovery::Phase;
+use crate::rest::{Pack, Parcel};
 use crate::timers::Timer;
 use crate::{Instant, Tcb};
 use std::time::Duration;
@@ -37,6 +38,30 @@ pub(crate) struct CwndUse {
     validated: Instant,
 }
 
+crate::packed!(CwndUse {
+    most,
+    round,
+    blocked,
+    held_back,
+    validated
+});
+
+/// The controller is of the kind that the settings name, which come first.
+impl Pack for Control {
+    fn pack(&mut self, parcel: &mut Parcel<'_>) {
+        let Control {
+            cc,
+            usage,
+            pacer,
+            sampler,
+        } = self;
+        cc.rest(parcel);
+        usage.pack(parcel);
+        pacer.pack(parcel);
+        sampler.pack(parcel);
+    }
+}
+
 impl Control {
     pub(crate) fn new(algorithm: Algorithm, init: Init, pacing: &Pacing) -> Control {
         Control {
@@ -54,6 +79,22 @@ impl Tcb {
     /// `None`: no such limit.
     pub fn set_max_pacing_rate(&mut self, rate: Option<u64>) {
         self.control.pacer.set_max_rate(rate);
+    }
+
+    /// Weigh the steps of the congestion window from now on.
+    pub fn steer(&mut self, steer: Steer) {
+        self.control.cc.steer(steer);
+        if steer.now < 1.0 {
+            let left = self.control.cc.cwnd() as f64 * steer.now;
+            let least = 2 * u64::from(self.mss());
+            self.control.cc.set_cwnd((left as u64).max(least));
+        }
+    }
+
+    /// The window as congestion control has it: during loss recovery what will be left of it, while
+    /// [`Tcb::cwnd`] is reduced by and by.
+    pub fn control_window(&self) -> u64 {
+        self.control.cc.cwnd()
     }
 
     /// Bytes per second at which segments leave now; `None`: as fast as the windows allow.
@@ -89,6 +130,7 @@ impl Tcb {
             mss: self.mss(),
             initial_window: cwnd,
             srtt: self.rtt.srtt(),
+            abe: self.config.congestion.abe,
             seed: u64::from(self.snd.iss.0),
         });
         next.take_over(ssthresh);

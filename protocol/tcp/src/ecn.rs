@@ -23,6 +23,15 @@ pub enum Ecn {
     Accurate,
 }
 
+crate::packed!(
+    enum Ecn {
+        Off,
+        Passive,
+        Classic,
+        Accurate,
+    }
+);
+
 impl Ecn {
     const NAMES: [(&'static str, Ecn); 4] = [
         ("off", Ecn::Off),
@@ -79,8 +88,17 @@ pub(crate) struct State {
     point: u64,
 }
 
-const NONE: Flags = Flags(0);
-const SETUP: Flags = Flags(Flags::ECE.0 | Flags::CWR.0);
+crate::packed!(State {
+    on,
+    ect,
+    echo,
+    cwr,
+    point,
+    accurate
+});
+
+pub(crate) const NONE: Flags = Flags(0);
+pub(crate) const SETUP: Flags = Flags(Flags::ECE.0 | Flags::CWR.0);
 
 impl State {
     /// Whether offload would change what the header says.

@@ -171,6 +171,15 @@ impl Tcb {
         Change::None
     }
 
+    /// The owner learned that the path carries again: what timeouts went by for is sent once more at
+    /// once, and the timer's back-off starts anew. Without effect where none went by.
+    pub fn hasten(&mut self, now: Instant) {
+        if self.rtt.streak() > 0 && self.is_synchronized() && self.timers.is_set(Timer::Rto) {
+            self.rtt.reset_backoff();
+            self.timers.set(Timer::Rto, now);
+        }
+    }
+
     /// Retransmission timer or tail-loss probe, whichever is due for what is outstanding.
     pub(crate) fn arm_loss_timer(&mut self, now: Instant) {
         if self.snd.nxt == self.snd.una {

@@ -7,7 +7,7 @@ use crate::{Instant, State, Tcb};
 use anabranch_wire::tcp::{FastOpen, Options};
 
 /// State of a connection that has to do with Fast Open: few do.
-#[derive(Debug)]
+#[derive(Default, Debug)]
 pub(crate) struct Opening {
     /// What our SYN carries, or our SYN+ACK grants.
     option: FastOpen,
@@ -20,6 +20,14 @@ pub(crate) struct Opening {
     plain: bool,
     outcome: Outcome,
 }
+
+crate::packed!(Opening {
+    option,
+    mss,
+    early,
+    plain,
+    outcome
+});
 
 /// What became of an active open with Fast Open, to be remembered for the next.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
@@ -37,13 +45,23 @@ pub struct Outcome {
     pub timed_out: bool,
 }
 
+crate::packed!(Outcome {
+    granted,
+    mss,
+    sent,
+    accepted,
+    timed_out
+});
+
 /// Room that payload of a SYN leaves for options: all there can be, for what middleboxes add.
 const OPTION_SPACE: u16 = 40;
 
 impl Opening {
-    /// Payload bytes that a SYN can carry. `mss`: of the path.
+    /// Payload bytes that a SYN can carry. `mss`: of the path. Without a cookie nothing may be
+    /// known of the server.
     fn room(&self, mss: u16) -> u64 {
-        self.mss.min(mss).saturating_sub(OPTION_SPACE).into()
+        let known = if self.mss == 0 { mss } else { self.mss };
+        known.min(mss).saturating_sub(OPTION_SPACE).into()
     }
 }
 
@@ -59,6 +77,13 @@ impl Tcb {
             plain: false,
             outcome: Outcome::default(),
         }));
+    }
+
+    /// Neither offer timestamps nor agree to them, before the first poll: an option of the owner
+    /// needs their room on the SYN or SYN+ACK.
+    pub fn forgo_timestamps(&mut self) {
+        self.config.timestamps = false;
+        self.stamps.on = false;
     }
 
     /// The SYN+ACK of a passive open gives this cookie.
@@ -97,12 +122,17 @@ impl Tcb {
     }
 
     /// Payload bytes that the SYN can carry, if they are appended before the first poll; 0 without
-    /// a cookie.
+    /// a cookie, where one is needed.
     pub fn fast_open_room(&self) -> u64 {
         match &self.fast_open {
-            Some(opening) if !opening.option.cookie.is_empty() => opening.room(self.config.mss),
+            Some(opening) if self.may_carry(opening) => opening.room(self.config.mss),
             _ => 0,
         }
+    }
+
+    /// Whether our SYN may carry payload.
+    fn may_carry(&self, opening: &Opening) -> bool {
+        !opening.option.cookie.is_empty() || self.config.fast_open_without_cookie
     }
 
     /// The option for our SYN or SYN+ACK. What times out is sent again without, as an ordinary
@@ -114,7 +144,8 @@ impl Tcb {
         let wanted = if answer {
             self.agreed.passive && !empty
         } else {
-            self.rtt.streak() == 0 && !opening.plain
+            let asks = !empty || !self.config.fast_open_without_cookie;
+            asks && self.rtt.streak() == 0 && !opening.plain
         };
         wanted.then(|| opening.option.clone())
     }
@@ -130,15 +161,10 @@ impl Tcb {
 
     /// Payload for our SYN.
     pub(crate) fn fast_open_payload(&mut self, now: Instant, syn: Emit) -> Emit {
-        let Options::Syn(options) = &syn.options else {
-            return syn;
-        };
-        let first = self.state == State::SynSent && self.snd.nxt == 1;
-        let has_cookie = options
-            .fast_open
-            .as_ref()
-            .is_some_and(|o| !o.cookie.is_empty());
-        let Some(opening) = self.fast_open.as_mut().filter(|_| first && has_cookie) else {
+        let first = self.state == State::SynSent && self.snd.nxt == 1 && self.rtt.streak() == 0;
+        let opening = self.fast_open.as_ref();
+        let carries = first && opening.is_some_and(|o| !o.plain && self.may_carry(o));
+        let Some(opening) = self.fast_open.as_mut().filter(|_| carries) else {
             return syn;
         };
         let room = opening.room(self.config.mss);
@@ -161,10 +187,13 @@ impl Tcb {
     pub(crate) fn fast_open_answered(&mut self, segment: &Segment) {
         let accepted = (self.snd.position(segment.ack) - 1).max(0) as u64;
         let timed_out = self.rtt.streak() > 0;
+        let without = self.config.fast_open_without_cookie;
         let (Some(opening), Options::Syn(options)) = (&mut self.fast_open, &segment.options) else {
             return;
         };
-        let granted = options.fast_open.clone();
+        // One that nobody asked for may come from anybody on the way.
+        let asked = !(without && opening.option.cookie.is_empty());
+        let granted = options.fast_open.clone().filter(|_| asked);
         opening.outcome = Outcome {
             granted: granted.filter(|o| !o.cookie.is_empty()),
             mss: options.mss.unwrap_or(crate::handshake::DEFAULT_MSS),

@@ -45,6 +45,7 @@ impl Tcb {
                     mss,
                     initial_window: u64::from(mss),
                     srtt: None,
+                    abe: config.congestion.abe,
                     seed: u64::from(iss.0),
                 },
                 &config.congestion.pacing,
@@ -265,7 +266,7 @@ impl Tcb {
 }
 
 /// The least shift with which `buffer` can be advertised, at most 14 (RFC 7323 §2.3).
-fn window_scale(buffer: u32) -> u8 {
+pub(crate) fn window_scale(buffer: u32) -> u8 {
     (0..14)
         .find(|shift| buffer >> shift <= 65_535)
         .unwrap_or(14)

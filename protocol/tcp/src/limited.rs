@@ -17,6 +17,15 @@ pub enum Limit {
     SendBuffer,
 }
 
+crate::packed!(
+    enum Limit {
+        Idle,
+        Network,
+        PeerWindow,
+        SendBuffer,
+    }
+);
+
 /// Time spent with something to deliver, up to `since`; what is the case since then is `now`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Limited {
@@ -31,6 +40,14 @@ pub struct Limited {
     /// Since when.
     pub since: Instant,
 }
+
+crate::packed!(Limited {
+    busy,
+    peer_window,
+    send_buffer,
+    now,
+    since
+});
 
 impl Limited {
     pub(crate) fn new(since: Instant) -> Limited {

@@ -32,6 +32,8 @@ pub(crate) struct PathMtu {
     due: Option<Instant>,
 }
 
+crate::packed!(PathMtu { most, high, failed, due } empty { probe });
+
 /// A probe under way.
 #[derive(Clone, Copy, Debug)]
 struct InFlight {

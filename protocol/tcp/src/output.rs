@@ -43,16 +43,18 @@ impl Tcb {
     }
 
     fn next_emit(&mut self, now: Instant, grant: &Grant) -> Option<Emit> {
-        if let Some((seq, ack, flags)) = self.pending.refusal.take() {
-            return Some(self.reset_segment(seq, ack, flags));
-        }
+        let refusal = self.pending.refusal.take();
         if std::mem::take(&mut self.pending.reset) {
+            // It answers what came since too; the peer believes no RST but at what it expects.
             let ack = self.rcv.seq(self.rcv.nxt);
             let flags = Flags::RST.with(Flags::ACK);
             let reset = self.reset_segment(self.snd.seq(self.snd.nxt), ack, flags);
             // RFC 7323 §3.2: a RST of the connection itself should have timestamps.
             let options = self.options(now, 0);
             return Some(Emit { options, ..reset });
+        }
+        if let Some((seq, ack, flags)) = refusal {
+            return Some(self.reset_segment(seq, ack, flags));
         }
         match self.state {
             State::Closed => None,

@@ -31,6 +31,12 @@ pub(crate) struct Pacer {
     max_rate: u64,
 }
 
+crate::packed!(Pacer {
+    next,
+    waiting,
+    max_rate
+});
+
 impl Pacer {
     pub(crate) fn new(max_rate: Option<u64>) -> Pacer {
         let mut pacer = Pacer::default();

@@ -30,6 +30,8 @@ pub struct ByteQueue {
     next_chunk: usize,
 }
 
+crate::packed!(ByteQueue { start, end, next_chunk } empty { pieces, tail } kept { budget });
+
 #[derive(Debug)]
 struct Piece {
     at: u64,

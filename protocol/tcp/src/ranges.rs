@@ -11,6 +11,8 @@ pub(crate) struct RangeSet {
     bytes: u64,
 }
 
+crate::packed!(RangeSet { bytes } empty { ranges });
+
 impl RangeSet {
     /// Positions in the set.
     pub(crate) fn bytes(&self) -> u64 {

@@ -38,6 +38,14 @@ pub(crate) struct Sampler {
     last: (u64, bool),
 }
 
+crate::packed!(Sampler {
+    delivered,
+    delivered_at,
+    first_sent,
+    app_limited,
+    last
+});
+
 impl Sampler {
     /// Something is sent, with `pipe` bytes in the network before it.
     pub(crate) fn on_sent(&mut self, now: Instant, bytes: u64, pipe: u64, lost: u64) -> Stamp {
@@ -66,6 +74,11 @@ impl Sampler {
 
     pub(crate) fn delivered(&self) -> u64 {
         self.delivered
+    }
+
+    /// When that last grew, or sending began anew.
+    pub(crate) fn delivered_at(&self) -> Instant {
+        self.delivered_at
     }
 
     /// The latest rate, bytes per second (0: none yet), and whether the application limited it.

@@ -13,6 +13,12 @@ pub(crate) struct RcvRtt {
     window: Option<(u64, Instant)>,
 }
 
+crate::packed!(RcvRtt {
+    estimate,
+    echo,
+    window
+});
+
 impl RcvRtt {
     pub(crate) fn get(&self) -> Option<Duration> {
         self.estimate

@@ -21,6 +21,8 @@ pub struct Reassembly {
     charge: Charge,
 }
 
+crate::packed!(Reassembly { next, ready_len, waiting_len } empty { ready, waiting } kept { charge });
+
 impl Reassembly {
     /// Nothing received, position 0 expected.
     pub fn new(budget: &Budget) -> Reassembly {
@@ -104,6 +106,11 @@ impl Reassembly {
     /// Bytes held out of order.
     pub fn waiting(&self) -> u64 {
         self.waiting_len
+    }
+
+    /// Whether nothing is held.
+    pub fn is_empty(&self) -> bool {
+        self.ready_len + self.waiting_len == 0
     }
 
     fn recharge(&mut self) {

@@ -37,6 +37,18 @@ pub(crate) struct Recv {
     dsack: Option<(u64, u64)>,
 }
 
+crate::packed!(Recv {
+    irs,
+    nxt,
+    adv,
+    scale,
+    fin,
+    last_wnd,
+    out_of_order,
+    recent,
+    dsack
+});
+
 /// What became of a segment's payload and FIN.
 #[derive(Debug, Default)]
 pub(crate) struct Arrival {

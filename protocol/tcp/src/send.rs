@@ -30,6 +30,8 @@ pub(crate) struct Send {
     boundaries: VecDeque<u64>,
 }
 
+crate::packed!(Send { iss, una, nxt, end, fin, blocked, small, pushed, more, starved, wnd } empty { boundaries });
+
 /// The peer's window.
 #[derive(Debug, Default)]
 pub(crate) struct Window {
@@ -43,6 +45,14 @@ pub(crate) struct Window {
     wl1: Seq,
     wl2: u64,
 }
+
+crate::packed!(Window {
+    size,
+    max,
+    scale,
+    wl1,
+    wl2
+});
 
 impl Window {
     /// Take the window of an acceptable segment unless it is older than what is known
@@ -135,7 +145,8 @@ impl Send {
 
     /// Right edge of the peer's window.
     pub(crate) fn right(&self) -> u64 {
-        self.una + u64::from(self.wnd.size)
+        // Our SYN takes no room at the peer, which with Fast Open may have let payload follow it.
+        self.una.max(1) + u64::from(self.wnd.size)
     }
 
     /// Whether our FIN was acknowledged.

@@ -20,6 +20,14 @@ pub(crate) struct Stamps {
     pub(crate) last_ack_sent: u64,
 }
 
+crate::packed!(Stamps {
+    on,
+    offset,
+    recent,
+    recent_at,
+    last_ack_sent
+});
+
 impl Stamps {
     pub(crate) fn new(offset: u32) -> Stamps {
         Stamps {

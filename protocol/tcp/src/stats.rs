@@ -55,3 +55,30 @@ pub struct Stats {
     /// Duplicate SACK blocks received (RFC 2883): the peer got something twice.
     pub dsacks: u32,
 }
+
+crate::packed!(Stats {
+    segments_in,
+    segments_out,
+    data_segments_in,
+    data_segments_out,
+    bytes_in,
+    bytes_out,
+    bytes_acked,
+    bytes_retransmitted,
+    retransmits,
+    rtos,
+    rto_recoveries,
+    rto_time,
+    tail_probes,
+    mtu_probes,
+    black_holes,
+    recoveries,
+    undos,
+    out_of_order,
+    dropped,
+    challenge_acks,
+    marked_in,
+    marked_out,
+    ecn_reductions,
+    dsacks
+});

@@ -6,8 +6,9 @@ use crate::autotune::{RecvSize, SendSize};
 use crate::budget::Budget;
 use crate::queue::{ByteQueue, Slices};
 use crate::reassembly::Reassembly;
+use crate::rest::Vacant;
 use crate::segment::{Change, Close, Emit, Receipt, Segment};
-use crate::{Config, IcmpError, Info, Instant, Tcb};
+use crate::{Config, IcmpError, Info, Instant, SynAck, Tcb};
 use anabranch_wire::Seq;
 use anabranch_wire::tcp::FastOpen;
 use bytes::Bytes;
@@ -73,6 +74,8 @@ pub struct Stream {
     finished: bool,
 }
 
+crate::packed!(Stream { tcb, send, recv, send_size, recv_size, gso_max, record_ended, wants_room, starved, opened, finished } empty { events } kept { budget });
+
 /// Events not yet polled.
 #[derive(Debug, Default)]
 struct Events {
@@ -81,6 +84,19 @@ struct Events {
     writable: bool,
     peer_fin: bool,
     end: Option<Event>,
+}
+
+impl Vacant for Events {
+    fn is_vacant(&self) -> bool {
+        let Events {
+            established,
+            readable,
+            writable,
+            peer_fin,
+            end,
+        } = self;
+        !(*established || *readable || *writable || *peer_fin || end.is_some())
+    }
 }
 
 impl Events {
@@ -97,6 +113,20 @@ impl Events {
             }
         }
         self.end.take()
+    }
+}
+
+/// At rest.
+impl Stream {
+    /// A stream that is to become what was written down of another: see [`crate::rest`].
+    pub fn fresh(settings: &StreamConfig) -> Stream {
+        Stream::connect(Instant::default(), settings, Seq::default(), 0)
+    }
+
+    /// Since when nothing came or went; `None`: bytes are held, or something is under way.
+    pub fn idle_since(&self) -> Option<Instant> {
+        let empty = self.send.is_empty() && self.recv.is_empty();
+        self.tcb.idle_since().filter(|_| empty)
     }
 }
 
@@ -120,6 +150,32 @@ impl Stream {
             Tcb::accept(now, &config.tcp, syn, iss, ts_offset),
             config,
         )
+    }
+
+    /// What answers a SYN, as [`Stream::accept`] and its first segment would, but with segments of
+    /// `mss` bytes at most.
+    pub fn answer<'a>(
+        config: &'a StreamConfig,
+        mss: u16,
+        syn: &'a Segment,
+        iss: Seq,
+        ts_offset: u32,
+    ) -> SynAck<'a> {
+        let most = config.tcp.socket.max_segment.unwrap_or(u16::MAX);
+        SynAck {
+            config: &config.tcp,
+            mss: most.min(mss),
+            syn,
+            iss,
+            ts_offset,
+            rcv_room: config.tcp.buffers.recv_initial.min(config.tcp.recv_buffer),
+        }
+    }
+
+    /// After [`Stream::accept`]: [`Stream::answer`] has left; see [`Tcb::answered`].
+    pub fn answered(&mut self, now: Instant) {
+        let grant = self.grant();
+        self.tcb.answered(now, grant);
     }
 
     /// Passive open of a handshake that nothing was kept of; see [`Tcb::resume`].

@@ -38,6 +38,21 @@ pub enum State {
     Closed,
 }
 
+crate::packed!(
+    enum State {
+        SynSent,
+        SynReceived,
+        Established,
+        FinWait1,
+        FinWait2,
+        CloseWait,
+        Closing,
+        LastAck,
+        TimeWait,
+        Closed,
+    }
+);
+
 /// As `ss` names them.
 impl std::fmt::Display for State {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -82,6 +97,28 @@ pub struct Tcb {
     pub(crate) stats: Stats,
 }
 
+crate::packed!(Tcb {
+    config,
+    state,
+    snd,
+    rcv,
+    recovery,
+    rtt,
+    rcv_rtt,
+    control,
+    agreed,
+    mtu,
+    ecn,
+    acks,
+    fast_open,
+    stamps,
+    timers,
+    pending,
+    seen,
+    limited,
+    stats
+});
+
 /// What was agreed in the handshake, and segment sizes.
 #[derive(Debug)]
 pub(crate) struct Agreed {
@@ -94,6 +131,14 @@ pub(crate) struct Agreed {
     /// The SYN was received first, not sent.
     pub(crate) passive: bool,
 }
+
+crate::packed!(Agreed {
+    mss,
+    owner_options,
+    sack,
+    scaling,
+    passive
+});
 
 /// What the next polls owe besides payload and acknowledgements.
 #[derive(Debug, Default)]
@@ -116,6 +161,8 @@ pub(crate) struct Pending {
     pub(crate) window_probes: u8,
     pub(crate) alive_probes: u8,
 }
+
+crate::packed!(Pending { syn, reset, bare, orphan, window_backoff, window_probes, alive_probes } empty { refusal, probe });
 
 /// A segment sent to make the peer answer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -140,6 +187,14 @@ pub(crate) struct Seen {
     /// When the first SYN or SYN+ACK was sent; `None`: nobody knows any more.
     pub(crate) syn: Option<Instant>,
 }
+
+crate::packed!(Seen {
+    progress,
+    received,
+    sent,
+    data,
+    syn
+});
 
 /// Calls of the owner; see also `on_segment`, `on_icmp`, `poll` and `on_deadline`.
 impl Tcb {
@@ -184,6 +239,12 @@ impl Tcb {
     pub fn request_bare_ack(&mut self) {
         self.acks.now = true;
         self.pending.bare = true;
+    }
+
+    /// Send a keepalive at the next poll: a peer that is there answers (RFC 9293 §3.8.4). Gives it
+    /// no time limit: see [`Tcb::last_received`].
+    pub fn request_probe(&mut self) {
+        self.pending.probe.get_or_insert(Probe::Alive);
     }
 
     /// No more payload will be appended: FIN after what was. Half a close: the peer may go on
@@ -273,6 +334,7 @@ impl Tcb {
             mss,
             initial_window,
             srtt: self.rtt.srtt(),
+            abe: self.config.congestion.abe,
             seed: u64::from(self.snd.iss.0),
         });
     }
@@ -386,6 +448,15 @@ impl Tcb {
         self.rcv.rel_nxt()
     }
 
+    /// Since when no segment came and no payload went; `None`: something is under way, or has yet
+    /// to leave.
+    pub fn idle_since(&self) -> Option<Instant> {
+        let done = self.is_synchronized() && self.snd.una >= self.snd.limit();
+        let owes = self.acks.now || self.timers.is_set(Timer::DelayedAck);
+        let Seen { received, sent, .. } = self.seen;
+        (done && !owes && !self.rcv.has_holes()).then(|| received.max(sent))
+    }
+
     /// The peer's window as last heard, bytes from `snd_una`.
     pub fn peer_wnd(&self) -> u32 {
         self.snd.wnd.size
@@ -455,6 +526,17 @@ impl Tcb {
     /// outstanding, whichever is later.
     pub fn last_progress(&self) -> Instant {
         self.seen.progress
+    }
+
+    /// When the network last delivered anything of ours, in order or not, as far as the peer told,
+    /// or when something was sent with nothing outstanding, whichever is later.
+    pub fn last_delivery(&self) -> Instant {
+        self.seen.progress.max(self.control.sampler.delivered_at())
+    }
+
+    /// Whether a tail-loss probe is about to leave (RFC 8985 §7).
+    pub fn probes_tail(&self) -> bool {
+        self.pending.probe == Some(Probe::Tail)
     }
 
     /// When the last segment arrived.

@@ -48,6 +48,12 @@ const NEVER: Instant = Instant(u64::MAX);
 #[derive(Debug)]
 pub(crate) struct Timers([Instant; Timer::ALL.len()]);
 
+impl crate::rest::Pack for Timers {
+    fn pack(&mut self, parcel: &mut crate::rest::Parcel<'_>) {
+        self.0.pack(parcel);
+    }
+}
+
 impl Timers {
     pub(crate) fn new() -> Timers {
         Timers([NEVER; Timer::ALL.len()])

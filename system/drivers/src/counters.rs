@@ -9,6 +9,8 @@ pub struct Counters {
     pub rx_bytes: u64,
     /// Frames dropped for a malformed device header, or cut short by the device.
     pub rx_errors: u64,
+    /// Frames for which the device had no buffer, where it tells.
+    pub rx_dropped: u64,
     /// Packets sent.
     pub tx_packets: u64,
     /// Bytes of them, from the IP header on.

@@ -7,18 +7,30 @@
 #[doc = include_str!("../README.md")]
 struct Readme;
 
+mod buffers;
+mod complaint;
 mod counters;
 pub mod icmp;
+mod interface;
+pub mod link;
+mod many;
+pub mod packet;
 pub mod pipe;
 pub mod tun;
+pub mod xdp;
 
 pub use counters::Counters;
 pub use icmp::IcmpErrors;
+pub use link::{Mac, Own};
+pub use many::Many;
+pub use packet::{Packet, PacketConfig};
 pub use pipe::{Pipe, pipe};
 pub use tun::Tun;
+pub use xdp::Xdp;
 
 use anabranch_wire::frame::{Frame, Transmit};
-use std::io;
+use std::collections::VecDeque;
+use std::io::{self, ErrorKind};
 use std::os::fd::BorrowedFd;
 
 /// A device that carries IP packets; a super-frame where it offloads segmentation.
@@ -36,10 +48,27 @@ pub trait Driver: Send {
     ///
     /// # Errors
     /// `WouldBlock` when the device is full: it has taken nothing, and the caller keeps the packet
-    /// for after the next readiness event. Any other error concerns this packet (`InvalidInput`: it
-    /// is not one the device can carry) or the device; the packet is gone, counted in
-    /// [`Counters::tx_errors`], and loss recovery may replace it.
+    /// for after the next readiness event. `BrokenPipe` when it is gone for good. Any other error
+    /// concerns this packet (`InvalidInput`: it is not one the device can carry): the packet is
+    /// gone, counted in [`Counters::tx_errors`], and loss recovery may replace it.
     fn send(&mut self, transmit: &Transmit) -> io::Result<()>;
+
+    /// Hands packets to the device from the front of `batch`, which is empty when all have gone.
+    /// A device with a system call for many packets does better here than with [`Driver::send`].
+    ///
+    /// # Errors
+    /// `WouldBlock` when the device is full, `BrokenPipe` when it is gone for good: what is left
+    /// in `batch` it has not taken. A packet that it refuses for another reason is gone, counted in
+    /// [`Counters::tx_errors`] and not told: those behind it have nothing to do with it.
+    fn send_all(&mut self, batch: &mut VecDeque<Transmit>) -> io::Result<()> {
+        while let Some(transmit) = batch.front() {
+            match self.send(transmit) {
+                Err(error) if is_of_device(&error) => return Err(error),
+                Ok(()) | Err(_) => drop(batch.pop_front()),
+            }
+        }
+        Ok(())
+    }
 
     /// Largest IP packet on the wire, bytes.
     fn mtu(&self) -> u16;
@@ -48,6 +77,12 @@ pub trait Driver: Send {
     ///
     /// A super-frame sent nevertheless is segmented in software.
     fn gso_max(&self) -> u32;
+
+    /// Whether frames wait that [`Driver::fd`] does not tell of: whoever has sent asks this, and
+    /// receives again.
+    fn is_waiting(&self) -> bool {
+        false
+    }
 
     /// What to poll; `None` for a device that cannot be waited for.
     ///
@@ -61,6 +96,11 @@ pub trait Driver: Send {
     fn counters(&self) -> Counters;
 }
 
+/// Whether an error of sending says something of the device, not of the packet.
+fn is_of_device(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::BrokenPipe)
+}
+
 impl<D: Driver + ?Sized> Driver for Box<D> {
     fn receive(&mut self, into: &mut Vec<Frame>, max: usize) -> io::Result<usize> {
         (**self).receive(into, max)
@@ -70,12 +110,20 @@ impl<D: Driver + ?Sized> Driver for Box<D> {
         (**self).send(transmit)
     }
 
+    fn send_all(&mut self, batch: &mut VecDeque<Transmit>) -> io::Result<()> {
+        (**self).send_all(batch)
+    }
+
     fn mtu(&self) -> u16 {
         (**self).mtu()
     }
 
     fn gso_max(&self) -> u32 {
         (**self).gso_max()
+    }
+
+    fn is_waiting(&self) -> bool {
+        (**self).is_waiting()
     }
 
     fn fd(&self) -> Option<BorrowedFd<'_>> {

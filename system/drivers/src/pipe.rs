@@ -1,4 +1,9 @@
-//! Two drivers joined back to back in memory, for tests and for stacks in one process.
+//! Two drivers joined back to back in memory, for tests and for stacks in one process; and
+//! [`mesh`], a device of several queues in memory.
+
+mod mesh;
+
+pub use mesh::{MeshConfig, MeshEnd, Steering, mesh};
 
 use crate::{Counters, Driver, GSO_MAX};
 use anabranch_wire::frame::{Frame, Transmit};
@@ -45,9 +50,7 @@ pub struct Pipe {
 /// # Errors
 /// Those of `eventfd(2)`: no descriptors left.
 pub fn pipe(config: PipeConfig) -> io::Result<(Pipe, Pipe)> {
-    let (a, b) = (Arc::new(EventFd::new()?), Arc::new(EventFd::new()?));
-    let there = Arc::new(Lane::new(a.clone(), b.clone()));
-    let back = Arc::new(Lane::new(b, a));
+    let (there, back) = (Arc::new(Lane::new(1)?), Arc::new(Lane::new(1)?));
     let end = |incoming: &Arc<Lane>, outgoing: &Arc<Lane>| Pipe {
         config,
         incoming: incoming.clone(),
@@ -57,29 +60,40 @@ pub fn pipe(config: PipeConfig) -> io::Result<(Pipe, Pipe)> {
     Ok((end(&back, &there), end(&there, &back)))
 }
 
-/// One direction.
+/// One direction: what several may send, and one receives.
 #[derive(Debug)]
 struct Lane {
     queue: Mutex<Queue>,
-    sender: Arc<EventFd>,
     receiver: Arc<EventFd>,
 }
 
 #[derive(Debug, Default)]
 struct Queue {
-    frames: VecDeque<Frame>,
-    /// The sender was refused and waits for room.
-    refused: bool,
+    /// Each with the number of who sent it.
+    frames: VecDeque<(usize, Frame)>,
+    /// Senders that were refused and wait for room.
+    refused: Vec<Arc<EventFd>>,
+    /// Senders that there are.
+    senders: usize,
+    /// Nobody receives any more.
     closed: bool,
 }
 
+/// Who sends: its number, and what wakes it.
+struct Sender<'a> {
+    number: usize,
+    ready: &'a Arc<EventFd>,
+}
+
 impl Lane {
-    fn new(sender: Arc<EventFd>, receiver: Arc<EventFd>) -> Lane {
-        Lane {
-            queue: Mutex::default(),
-            sender,
-            receiver,
-        }
+    fn new(senders: usize) -> io::Result<Lane> {
+        Ok(Lane {
+            queue: Mutex::new(Queue {
+                senders,
+                ..Queue::default()
+            }),
+            receiver: Arc::new(EventFd::new()?),
+        })
     }
 
     fn lock(&self) -> MutexGuard<'_, Queue> {
@@ -89,17 +103,38 @@ impl Lane {
             .unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
-    fn push(&self, frames: impl Iterator<Item = Frame>, capacity: usize) -> io::Result<()> {
+    /// Sends a packet as `config` has it.
+    fn send(&self, transmit: &Transmit, config: &PipeConfig, from: Sender<'_>) -> io::Result<()> {
+        if config.offload {
+            let whole = std::iter::once_with(|| transmit.to_frame());
+            return self.push(whole, config.capacity, from);
+        }
+        let packets = transmit
+            .packets()
+            .map(|packet| Frame::packet(packet.to_bytes()));
+        self.push(packets, config.capacity, from)
+    }
+
+    fn push(
+        &self,
+        frames: impl Iterator<Item = Frame>,
+        capacity: usize,
+        from: Sender<'_>,
+    ) -> io::Result<()> {
         let mut queue = self.lock();
         if queue.closed {
             return Err(ErrorKind::BrokenPipe.into());
         }
         if queue.frames.len() >= capacity {
-            queue.refused = true;
+            if !queue.refused.iter().any(|it| Arc::ptr_eq(it, from.ready)) {
+                queue.refused.push(from.ready.clone());
+            }
             return Err(ErrorKind::WouldBlock.into());
         }
         let idle = queue.frames.is_empty();
-        queue.frames.extend(frames);
+        queue
+            .frames
+            .extend(frames.map(|frame| (from.number, frame)));
         drop(queue);
         if idle {
             self.receiver.raise();
@@ -107,51 +142,64 @@ impl Lane {
         Ok(())
     }
 
-    fn close(&self) {
-        self.lock().closed = true;
-        self.sender.raise();
+    /// Takes at most `max` frames, with who sent them.
+    fn pull(&self, max: usize, mut each: impl FnMut(usize, Frame)) -> io::Result<usize> {
+        let mut queue = self.lock();
+        let count = queue.frames.len().min(max);
+        if count == 0 && max > 0 {
+            // Cleared under the lock: a frame pushed from now on raises it again.
+            self.receiver.clear();
+            let kind = match queue.senders {
+                0 => ErrorKind::BrokenPipe,
+                _ => ErrorKind::WouldBlock,
+            };
+            return Err(kind.into());
+        }
+        for (sender, frame) in queue.frames.drain(..count) {
+            each(sender, frame);
+        }
+        let refused = match count {
+            0 => Vec::new(),
+            _ => std::mem::take(&mut queue.refused),
+        };
+        drop(queue);
+        refused.iter().for_each(|sender| sender.raise());
+        Ok(count)
+    }
+
+    /// A sender is gone.
+    fn leave(&self) {
+        self.lock().senders -= 1;
         self.receiver.raise();
+    }
+
+    /// The receiver is gone.
+    fn close(&self) {
+        let mut queue = self.lock();
+        queue.closed = true;
+        let refused = std::mem::take(&mut queue.refused);
+        drop(queue);
+        refused.iter().for_each(|sender| sender.raise());
     }
 }
 
 impl Driver for Pipe {
     fn receive(&mut self, into: &mut Vec<Frame>, max: usize) -> io::Result<usize> {
-        let mut queue = self.incoming.lock();
-        let count = queue.frames.len().min(max);
-        if count == 0 && max > 0 {
-            // Cleared under the lock: a frame pushed from now on raises it again.
-            self.incoming.receiver.clear();
-            let kind = if queue.closed {
-                ErrorKind::BrokenPipe
-            } else {
-                ErrorKind::WouldBlock
-            };
-            return Err(kind.into());
-        }
-        for frame in queue.frames.drain(..count) {
-            self.counters.received(frame.data.len());
+        let Pipe {
+            incoming, counters, ..
+        } = self;
+        incoming.pull(max, |_, frame| {
+            counters.received(frame.data.len());
             into.push(frame);
-        }
-        let wake_sender = count > 0 && std::mem::take(&mut queue.refused);
-        drop(queue);
-        if wake_sender {
-            self.incoming.sender.raise();
-        }
-        Ok(count)
+        })
     }
 
     fn send(&mut self, transmit: &Transmit) -> io::Result<()> {
-        let sent = if self.config.offload {
-            self.outgoing.push(
-                std::iter::once_with(|| transmit.to_frame()),
-                self.config.capacity,
-            )
-        } else {
-            let packets = transmit
-                .packets()
-                .map(|packet| Frame::packet(packet.to_bytes()));
-            self.outgoing.push(packets, self.config.capacity)
+        let from = Sender {
+            number: 0,
+            ready: &self.incoming.receiver,
         };
+        let sent = self.outgoing.send(transmit, &self.config, from);
         self.counters.sent(transmit.total_len(), &sent);
         sent
     }
@@ -176,7 +224,7 @@ impl Driver for Pipe {
 impl Drop for Pipe {
     fn drop(&mut self) {
         self.incoming.close();
-        self.outgoing.close();
+        self.outgoing.leave();
     }
 }
 

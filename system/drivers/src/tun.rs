@@ -3,14 +3,16 @@
 //! The layout of the header is virtio's (Virtual I/O Device 1.2, §5.1.6); the ioctls are those of
 //! the kernel's `Documentation/networking/tuntap.rst`.
 
-mod buffers;
 mod device;
+#[cfg(test)]
+mod tests;
 
-use crate::{Counters, Driver, GSO_MAX, MAX_PACKET};
+use crate::buffers::Buffers;
+use crate::complaint::Complaint;
+use crate::{Counters, Driver, GSO_MAX, MAX_PACKET, is_of_device};
 use anabranch_wire::frame::{Frame, Transmit, segment};
 use anabranch_wire::vnet::{self, VnetHdr};
-use buffers::Buffers;
-use bytes::Buf;
+use bytes::{Buf, Bytes, BytesMut};
 use device::Device;
 use std::collections::VecDeque;
 use std::fs::File;
@@ -53,7 +55,10 @@ impl Default for TunConfig {
     }
 }
 
-/// An open TUN device, up. Dropping it removes the interface.
+/// Most queues of one device (`MAX_TAP_QUEUES` of the kernel).
+pub const MAX_QUEUES: usize = 256;
+
+/// An open TUN device, up, or one queue of it. Dropping the last queue removes the interface.
 #[derive(Debug)]
 pub struct Tun {
     file: File,
@@ -61,9 +66,20 @@ pub struct Tun {
     mtu: u16,
     offload: Offload,
     buffers: Buffers,
+    /// The one that is read into.
+    current: BytesMut,
     /// The rest of a super-frame cut in software, when the device filled up in the middle of it.
     unsent: VecDeque<Transmit>,
     counters: Counters,
+    complaints: Complaints,
+}
+
+#[derive(Debug, Default)]
+struct Complaints {
+    /// Frames that are malformed, or cut.
+    frame: Complaint,
+    /// Packets that the kernel does not take.
+    refused: Complaint,
 }
 
 impl Tun {
@@ -71,9 +87,28 @@ impl Tun {
     ///
     /// # Errors
     /// `PermissionDenied` without `CAP_NET_ADMIN`, `NotFound` without `/dev/net/tun`,
-    /// `InvalidInput` for a name that is none; all say what was tried.
+    /// `ResourceBusy` where there is an interface of that name, `InvalidInput` for a name that is
+    /// none; all say what was tried.
     pub fn open(config: &TunConfig) -> io::Result<Tun> {
-        let device = Device::create(&config.name, config.offload)?;
+        let mut queues = Tun::open_queues(config, 1)?;
+        Ok(queues.remove(0))
+    }
+
+    /// [`Tun::open`] with so many queues, 1 to [`MAX_QUEUES`], each a driver of its own.
+    ///
+    /// The kernel sends the packets of a flow to the queue that last wrote a packet of it, and
+    /// otherwise to one by a hash that nobody else knows: before the first write is done (so the
+    /// third packet of a handshake may go astray), three seconds after the last, and of all but
+    /// 4096 flows. Queues share nothing but the interface: each has its own buffers and counters.
+    ///
+    /// # Errors
+    /// Those of [`Tun::open`]; `InvalidInput` for a number of queues that no device has.
+    pub fn open_queues(config: &TunConfig, queues: usize) -> io::Result<Vec<Tun>> {
+        if !(1..=MAX_QUEUES).contains(&queues) {
+            let message = format!("{queues} queues: a TUN device has 1 to {MAX_QUEUES}");
+            return Err(io::Error::new(ErrorKind::InvalidInput, message));
+        }
+        let mut device = Device::create(&config.name, queues, config.offload)?;
         device.set_mtu(config.mtu)?;
         device.set_txqueuelen(config.txqueuelen)?;
         device.set_up()?;
@@ -82,15 +117,23 @@ impl Tun {
         } else {
             0
         };
-        Ok(Tun {
-            file: device.file,
-            name: device.name,
-            mtu: config.mtu,
-            offload: device.offload,
-            buffers: Buffers::new(header + MAX_PACKET),
-            unsent: VecDeque::new(),
-            counters: Counters::default(),
-        })
+        let queues = std::mem::take(&mut device.queues);
+        let open = queues.into_iter().map(|file| {
+            // One byte more than any packet has: what fills it was cut.
+            let mut buffers = Buffers::new(header + MAX_PACKET + 1);
+            Tun {
+                file,
+                name: device.name.clone(),
+                mtu: config.mtu,
+                offload: device.offload,
+                current: buffers.take(),
+                buffers,
+                unsent: VecDeque::new(),
+                counters: Counters::default(),
+                complaints: Complaints::default(),
+            }
+        });
+        Ok(open.collect())
     }
 
     /// Name of the interface.
@@ -105,21 +148,40 @@ impl Tun {
 
     /// Reads one frame; `None` if it was malformed.
     fn read(&mut self) -> io::Result<Option<Frame>> {
-        let mut packet = self.buffers.read(self.file.as_fd())?;
-        if self.offload == Offload::None {
-            return Ok(Some(Frame::packet(packet)).filter(|frame| !frame.data.is_empty()));
+        let packet = self
+            .buffers
+            .read(self.file.as_fd(), &mut self.current)
+            .map_err(|error| self.told(error))?;
+        let frame = self.frame(packet);
+        if frame.is_none() {
+            self.counters.rx_errors += 1;
+            let what = "a malformed frame was dropped";
+            self.complaints.frame.say(&self.name, what);
         }
-        let Some(header) = packet.first_chunk() else {
-            return Ok(None);
-        };
-        let Ok(header) = VnetHdr::decode(header) else {
-            return Ok(None);
-        };
-        packet.advance(vnet::LEN);
-        Ok(header
-            .frame(packet)
-            .ok()
-            .filter(|frame| !frame.data.is_empty()))
+        Ok(frame)
+    }
+
+    fn frame(&self, mut packet: Bytes) -> Option<Frame> {
+        let mut header = VnetHdr::default();
+        if self.offload > Offload::None {
+            header = VnetHdr::decode(packet.first_chunk()?).ok()?;
+            packet.advance(vnet::LEN);
+        }
+        if packet.is_empty() || packet.len() > MAX_PACKET {
+            return None;
+        }
+        header.frame(packet).ok()
+    }
+
+    /// An error of the device, which may be gone for good.
+    fn told(&self, error: io::Error) -> io::Error {
+        match error.raw_os_error() {
+            Some(libc::EBADFD | libc::ENODEV) => {
+                let message = format!("the TUN device {} is gone", self.name);
+                io::Error::new(ErrorKind::BrokenPipe, message)
+            }
+            _ => error,
+        }
     }
 
     /// Writes what the device can take as it is.
@@ -141,9 +203,15 @@ impl Tun {
         let done = match written {
             Ok(written) if written == length => Ok(()),
             Ok(_) => Err(ErrorKind::WriteZero.into()),
-            Err(error) => Err(error),
+            Err(error) => Err(self.told(error)),
         };
         self.counters.sent(transmit.total_len(), &done);
+        if let Err(error) = &done
+            && !is_of_device(error)
+        {
+            let what = format!("a packet was not taken: {error}");
+            self.complaints.refused.say(&self.name, what);
+        }
         done
     }
 
@@ -205,7 +273,7 @@ impl Driver for Tun {
                     self.counters.received(frame.data.len());
                     into.push(frame);
                 }
-                Ok(None) => self.counters.rx_errors += 1,
+                Ok(None) => {}
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 Err(_) if into.len() > before => break,
                 Err(error) => return Err(error),

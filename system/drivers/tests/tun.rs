@@ -5,19 +5,22 @@ mod common {
     pub(crate) mod poll;
 }
 
-use anabranch_drivers::tun::{Offload, TunConfig};
+use anabranch_drivers::tun::{MAX_QUEUES, Offload, TunConfig};
 use anabranch_drivers::{Driver, Tun};
 use anabranch_kernel::{Netlink, Netns};
+use anabranch_wire::Seq;
 use anabranch_wire::checksum;
-use anabranch_wire::frame::Transmit;
+use anabranch_wire::frame::{Frame, Transmit};
 use anabranch_wire::icmp;
 use anabranch_wire::ip::IpPacket;
+use anabranch_wire::packet::{Build, Packet};
+use anabranch_wire::tcp::{Flags, Options, SynOptions};
 use common::endpoint::{Endpoint, receive_where};
 use common::poll::PATIENCE;
 use smallvec::SmallVec;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, TcpStream};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A namespace of one's own; `None`, with the reason printed, where there can be none. Under
 /// `CI=true` there must.
@@ -38,19 +41,21 @@ fn ip(text: &str) -> IpAddr {
 
 /// A device whose network is 10.66.0.0/24 and fd66::/64, of which the kernel has the first.
 fn open(offload: Offload) -> Tun {
+    open_queues(offload, 1).remove(0)
+}
+
+fn open_queues(offload: Offload, queues: usize) -> Vec<Tun> {
     let config = TunConfig {
         name: "test%d".into(),
         offload,
         ..TunConfig::default()
     };
-    let tun = Tun::open(&config).unwrap();
-    let netlink = Netlink::open().unwrap();
-    netlink
-        .add_address(tun.name(), ip("10.66.0.1"), 24)
-        .unwrap();
-    netlink.add_address(tun.name(), ip("fd66::1"), 64).unwrap();
+    let queues = Tun::open_queues(&config, queues).unwrap();
+    let (name, netlink) = (queues[0].name(), Netlink::open().unwrap());
+    netlink.add_address(name, ip("10.66.0.1"), 24).unwrap();
+    netlink.add_address(name, ip("fd66::1"), 64).unwrap();
     netlink.settle().unwrap();
-    tun
+    queues
 }
 
 fn pattern(len: usize) -> Vec<u8> {
@@ -139,7 +144,7 @@ fn without_offload_nobody_vouches_for_a_checksum() {
             TcpStream::connect_timeout(&to, Duration::from_millis(1)).unwrap_err();
             let frame = receive_where(&mut tun, |frame| frame.data[0] >> 4 == 4);
             assert!(!frame.checksum_ok);
-            let packet = anabranch_wire::packet::Packet::parse_verified(&frame.data).unwrap();
+            let packet = Packet::parse_verified(&frame.data).unwrap();
             assert_eq!(
                 (packet.dst.to_string().as_str(), packet.src.ip()),
                 ("10.66.0.2:7000", ip("10.66.0.1"))
@@ -259,6 +264,134 @@ fn a_packet_the_kernel_refuses_is_an_error_and_counted() {
             assert_eq!(tun.counters().tx_errors, 1);
             tun.send(&echo_request()).unwrap();
             assert_eq!(tun.counters().tx_packets, 1);
+        })
+        .unwrap();
+}
+
+/// The first packet with `flags` and from `port`, if one is given, that comes to any of `queues`, and
+/// to which. What a slow machine sends twice is passed over.
+fn receive_any(queues: &mut [Tun], flags: Flags, port: Option<u16>) -> (usize, Packet) {
+    let wanted = |packet: &Packet| {
+        packet.flags.has(flags) && port.is_none_or(|port| packet.src.port() == port)
+    };
+    let started = Instant::now();
+    while started.elapsed() < PATIENCE {
+        for (index, queue) in queues.iter_mut().enumerate() {
+            let mut frames = Vec::new();
+            match queue.receive(&mut frames, 1) {
+                Ok(_) => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => continue,
+                Err(error) => panic!("queue {index}: {error}"),
+            }
+            match Packet::from_frame(&frames[0]) {
+                Ok(packet) if wanted(&packet) => return (index, packet),
+                _ => {}
+            }
+        }
+        std::thread::yield_now();
+    }
+    panic!("nothing came to any queue");
+}
+
+fn answer(syn: &Packet) -> Transmit {
+    let options = Options::Syn(SynOptions::default());
+    let build = Build {
+        src: syn.dst,
+        dst: syn.src,
+        ttl: 64,
+        traffic_class: 0,
+        ident: 0,
+        seq: Seq(1000),
+        ack: Seq(syn.seq.0.wrapping_add(1)),
+        flags: Flags::SYN.with(Flags::ACK),
+        window: 0x4000,
+        urgent: 0,
+        options: &options,
+        mptcp: &[],
+    };
+    build.transmit(SmallVec::new(), 0).unwrap()
+}
+
+#[test]
+fn a_flow_follows_the_queue_that_answers_it() {
+    let Some(netns) = netns() else { return };
+    netns
+        .run(|| {
+            let mut queues = open_queues(Offload::Segmentation, 4);
+            let names: Vec<&str> = queues.iter().map(Tun::name).collect();
+            assert!(names.iter().all(|name| *name == names[0]), "{names:?}");
+            for connection in 0..16 {
+                let to = "10.66.0.2:7000".parse().unwrap();
+                let client = std::thread::scope(|scope| {
+                    let client =
+                        scope.spawn(move || TcpStream::connect_timeout(&to, PATIENCE).unwrap());
+                    let (_, syn) = receive_any(&mut queues, Flags::SYN, None);
+                    queues[connection % 4].send(&answer(&syn)).unwrap();
+                    client.join().unwrap()
+                });
+                // To whichever queue: it leaves before the kernel has noted who wrote.
+                let port = Some(client.local_addr().unwrap().port());
+                receive_any(&mut queues, Flags::ACK, port);
+                drop(client);
+                let (queue, _) = receive_any(&mut queues, Flags::FIN, port);
+                assert_eq!(queue, connection % 4);
+            }
+        })
+        .unwrap();
+}
+
+#[test]
+fn the_interface_goes_with_the_last_of_its_queues() {
+    let Some(netns) = netns() else { return };
+    netns
+        .run(|| {
+            for offload in [Offload::None, Offload::Segmentation] {
+                let mut queues = open_queues(offload, 3);
+                let name = queues[0].name().to_owned();
+                let config = TunConfig {
+                    name: name.clone(),
+                    ..TunConfig::default()
+                };
+                let intruder = Tun::open_queues(&config, 2).unwrap_err();
+                assert_eq!(intruder.kind(), ErrorKind::ResourceBusy, "{intruder}");
+                queues.drain(..2);
+                queues[0].send(&echo_request()).unwrap();
+                let is_v4 = |frame: &Frame| frame.data[0] >> 4 == 4;
+                receive_where(&mut queues[0], is_v4);
+                drop(queues);
+                assert!(Netlink::open().unwrap().link(&name).is_err());
+            }
+        })
+        .unwrap();
+}
+
+#[test]
+fn a_number_of_queues_that_no_device_has_is_refused() {
+    for queues in [0, MAX_QUEUES + 1] {
+        let error = Tun::open_queues(&TunConfig::default(), queues).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
+    }
+}
+
+#[test]
+fn a_device_that_disappears_says_so() {
+    let Some(netns) = netns() else { return };
+    netns
+        .run(|| {
+            let mut tun = open(Offload::Segmentation);
+            let name = tun.name().to_owned();
+            Netlink::open().unwrap().delete_link(&name).unwrap();
+            let mut frames = Vec::new();
+            let error = loop {
+                match tun.receive(&mut frames, 64) {
+                    Ok(_) => {}
+                    Err(error) => break error,
+                }
+            };
+            assert_eq!(error.kind(), ErrorKind::BrokenPipe, "{error}");
+            let error = tun.send(&echo_request()).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::BrokenPipe, "{error}");
+            assert!(error.to_string().contains("is gone"), "{error}");
         })
         .unwrap();
 }

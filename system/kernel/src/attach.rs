@@ -16,12 +16,23 @@
 //! and our answer from the device to where the other tables say, which takes forwarding on those
 //! interfaces alone; what other hosts might now want forwarded, the blackhole takes.
 //!
+//! What leaves from an address that is bound to an interface ([`Bound`]) goes that way or not at all,
+//! and from an address of the interface, if this one is none of its own:
+//!
+//! ```text
+//! 102:   from ADDRESS iif TUN lookup TABLE+63       the routes through that interface
+//! 103:   from ADDRESS iif TUN blackhole
+//! table inet anabranch-0: ip saddr ADDRESS oifname UPLINK masquerade
+//! ```
+//!
 //! Several processes may hold different ports at once. What they share is put back by the last.
 //! After a crash the device is gone and its routes with it, so that the kernel serves every address
 //! itself again; what is left of the rules is removed at the next start.
 
+mod client;
 mod desired;
 mod forwarding;
+mod nat;
 mod ports;
 mod shared;
 mod state;
@@ -54,8 +65,22 @@ pub struct AttachConfig {
     /// Answers leave by the interface that has their source address, where several have a default
     /// route in the main table. The host's own rules go before.
     pub source_routing: bool,
+    /// Addresses that leave by one interface only.
+    pub bound: Vec<Bound>,
     /// Where to keep account, [`STATE_DIR`] unless in a test.
     pub state_dir: PathBuf,
+}
+
+/// What is sent from an address leaves by one interface, or not at all.
+///
+/// The address may be none of the host's: it then leads to the device. Where it is not the
+/// interface's, packets leave with an address of the interface (source translation by nftables).
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Bound {
+    /// The address.
+    pub address: IpAddr,
+    /// The interface's name; it may come later.
+    pub link: String,
 }
 
 impl AttachConfig {
@@ -68,6 +93,7 @@ impl AttachConfig {
             ipv6: true,
             addresses: Vec::new(),
             source_routing: true,
+            bound: Vec::new(),
             state_dir: STATE_DIR.into(),
         }
     }
@@ -81,6 +107,8 @@ pub struct Attach {
     netns: Netns,
     directory: Directory,
     instance: Option<state::Held>,
+    /// What is translated now.
+    translated: Vec<Bound>,
 }
 
 impl Attach {
@@ -103,13 +131,14 @@ impl Attach {
             netns,
             directory,
             instance: None,
+            translated: Vec::new(),
         };
         let lock = attach.directory.lock()?;
         recover_locked(&attach.netlink, &lock)?;
         let held = lock.register(&attach.config.tun, &attach.config.ports)?;
         attach.instance = Some(held);
-        let applied = attach.apply(&lock);
         drop(lock);
+        let applied = attach.apply();
         // If it failed, dropping `attach` undoes whatever has been done.
         applied.map(|()| attach)
     }
@@ -120,7 +149,25 @@ impl Attach {
     /// # Errors
     /// Any of the kernel's; what is in force stays.
     pub fn refresh(&mut self) -> Result<()> {
-        self.at_home(|attach| attach.apply(&attach.directory.lock()?))
+        self.at_home(Attach::apply)
+    }
+
+    /// Binds these addresses to their interfaces, and no others any more.
+    ///
+    /// # Errors
+    /// Any of the kernel's, or nftables is not there and is needed; what was in force stays.
+    pub fn bind(&mut self, bound: Vec<Bound>) -> Result<()> {
+        let before = std::mem::replace(&mut self.config.bound, bound);
+        if self.config.bound == before {
+            return Ok(());
+        }
+        let bound = self.refresh();
+        if bound.is_err() {
+            self.config.bound = before;
+            // What fails now was in force before, or is put right by the next change.
+            let _ = self.refresh();
+        }
+        bound
     }
 
     /// The host's addresses whose ports are taken.
@@ -156,6 +203,11 @@ impl Attach {
         recover_locked(&netlink, &lock)
     }
 
+    /// The ports taken.
+    pub fn ports(&self) -> &[RangeInclusive<u16>] {
+        &self.config.ports
+    }
+
     fn instance(&self) -> Option<Instance<'_>> {
         let slot = self.instance.as_ref()?.slot;
         Some(Instance {
@@ -165,17 +217,25 @@ impl Attach {
     }
 
     /// Makes the kernel's tables what they should be now.
-    fn apply(&self, lock: &Lock<'_>) -> Result<()> {
-        let Some(instance) = self.instance() else {
+    fn apply(&mut self) -> Result<()> {
+        let lock = self.directory.lock()?;
+        let (Some(instance), Some(held)) = (self.instance(), &self.instance) else {
             return Ok(());
         };
         let snapshot = Snapshot::take(&self.netlink)?;
         prepare_device(&self.config)?;
-        if let Some(held) = &self.instance {
-            held.reserve_ports(&self.config.ports)?;
+        held.reserve_ports(&self.config.ports)?;
+        // Translated before the first packet goes that way: the kernel decides once for each flow.
+        let foreign = instance.foreign(&snapshot);
+        if foreign != self.translated {
+            held.translates()?;
+            nat::set(held.slot, &foreign)?;
         }
         instance.reconcile(&self.netlink, &snapshot)?;
-        shared::enter(&self.netlink, lock, &snapshot, &self.config)
+        shared::enter(&self.netlink, &lock, &snapshot, &self.config)?;
+        drop(lock);
+        self.translated = foreign;
+        Ok(())
     }
 
     fn undo(&mut self) -> Result<()> {

@@ -14,6 +14,8 @@ pub enum Offload {
     Generic,
     /// TCP segmentation (TSO), of both families.
     Tcp,
+    /// Filling in the checksums of what is sent.
+    Checksum,
 }
 
 impl Offload {
@@ -23,6 +25,7 @@ impl Offload {
             Offload::Receive => (0x2b, 0x2c),
             Offload::Generic => (0x23, 0x24),
             Offload::Tcp => (0x1e, 0x1f),
+            Offload::Checksum => (0x16, 0x17),
         }
     }
 }

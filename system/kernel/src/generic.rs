@@ -3,8 +3,8 @@
 use crate::netlink::Channel;
 use crate::{Error, Result};
 use netlink_packet_core::{
-    DecodeError, DefaultNla, Emitable, NLA_F_NESTED, NetlinkDeserializable, NetlinkHeader,
-    NetlinkSerializable, Nla, NlasIterator, Parseable,
+    DecodeError, DefaultNla, Emitable, NLA_F_NESTED, NLA_TYPE_MASK, NetlinkDeserializable,
+    NetlinkHeader, NetlinkSerializable, Nla, NlasIterator, Parseable,
 };
 
 // The controller of generic netlink, `linux/genetlink.h`.
@@ -12,9 +12,60 @@ const GENL_ID_CTRL: u16 = 0x10;
 const CTRL_GETFAMILY: u8 = 3;
 const CTRL_FAMILY_ID: u16 = 1;
 const CTRL_FAMILY_NAME: u16 = 2;
+const CTRL_MCAST_GROUPS: u16 = 7;
+const CTRL_MCAST_NAME: u16 = 1;
+const CTRL_MCAST_ID: u16 = 2;
+
+/// Numbers of a family and of its multicast group; `feature` is what brings it.
+pub(crate) fn group(
+    channel: &Channel,
+    name: &str,
+    group: &str,
+    feature: &'static str,
+) -> Result<(u16, u32)> {
+    let answers = find(channel, name, feature)?;
+    let attributes = || answers.iter().flat_map(|answer| &answer.attributes);
+    let family = attributes().find_map(family_id);
+    let groups = attributes().filter(|it| it.kind() & NLA_TYPE_MASK == CTRL_MCAST_GROUPS);
+    let group = groups
+        .flat_map(|groups| parse_attributes(&value(groups)).unwrap_or_default())
+        .find_map(|one| group_id(&one, group));
+    family.zip(group).ok_or_else(|| Error::Unsupported {
+        what: format!("find the netlink family {name}"),
+        feature,
+    })
+}
+
+/// The number of a group, if it has this name.
+fn group_id(attribute: &DefaultNla, name: &str) -> Option<u32> {
+    let fields = parse_attributes(&value(attribute)).ok()?;
+    let field = |kind| fields.iter().find(|it| it.kind() == kind).map(value);
+    let found = field(CTRL_MCAST_NAME)?;
+    (found.strip_suffix(&[0]) == Some(name.as_bytes()))
+        .then(|| read_u32(&field(CTRL_MCAST_ID)?))
+        .flatten()
+}
+
+fn family_id(attribute: &DefaultNla) -> Option<u16> {
+    let bytes = value(attribute).try_into().ok();
+    let bytes = bytes.filter(|_| attribute.kind() == CTRL_FAMILY_ID)?;
+    Some(u16::from_ne_bytes(bytes))
+}
 
 /// The number a family of generic netlink has on this kernel; `feature` is what brings it.
 pub(crate) fn resolve(channel: &Channel, name: &str, feature: &'static str) -> Result<u16> {
+    let answers = find(channel, name, feature)?;
+    let mut attributes = answers.iter().flat_map(|answer| &answer.attributes);
+    attributes
+        .find_map(family_id)
+        .ok_or_else(|| Error::Unsupported {
+            what: format!("find the netlink family {name}"),
+            feature,
+        })
+}
+
+/// What the kernel knows of a family.
+fn find(channel: &Channel, name: &str, feature: &'static str) -> Result<Vec<Generic>> {
     let what = format!("find the netlink family {name}");
     let mut terminated = name.as_bytes().to_vec();
     terminated.push(0);
@@ -24,23 +75,11 @@ pub(crate) fn resolve(channel: &Channel, name: &str, feature: &'static str) -> R
         version: 1,
         attributes: vec![DefaultNla::new(CTRL_FAMILY_NAME, terminated)],
     };
-    let answers = channel
+    channel
         .request(request, 0)
         .map_err(|error| match error.raw_os_error() {
-            Some(libc::ENOENT) => Error::Unsupported {
-                what: what.clone(),
-                feature,
-            },
+            Some(libc::ENOENT) => Error::Unsupported { what, feature },
             _ => Error::net(&what, error),
-        })?;
-    answers
-        .iter()
-        .flat_map(|answer| &answer.attributes)
-        .find(|attribute| attribute.kind() == CTRL_FAMILY_ID)
-        .and_then(|attribute| Some(u16::from_ne_bytes(value(attribute).try_into().ok()?)))
-        .ok_or_else(|| Error::Unsupported {
-            what: what.clone(),
-            feature,
         })
 }
 

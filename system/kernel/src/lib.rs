@@ -19,13 +19,14 @@ mod monitor;
 pub mod mptcp;
 mod netlink;
 pub mod netns;
+pub mod process;
 mod qdisc;
 pub mod route;
 pub mod rule;
 pub mod sched;
 pub mod sysctl;
 
-pub use attach::{Attach, AttachConfig};
+pub use attach::{Attach, AttachConfig, Bound};
 pub use error::{Error, Result};
 pub use link::{Address, Link};
 pub use monitor::Monitor;

@@ -1,12 +1,26 @@
-//! The kernel's own Multipath TCP: endpoints and limits of its path manager (`linux/mptcp_pm.h`),
-//! and whether it is there at all.
+//! The kernel's own Multipath TCP: its path manager (`linux/mptcp_pm.h`), what it tells, which
+//! connections it has, and whether it is there at all.
+//!
+//! [`PathManager`] has every command of the netlink family: those for endpoints and limits, which
+//! the kernel's own policy goes by, and those for single connections, which are for a path manager
+//! in userspace (`net.mptcp.path_manager=userspace`). [`Events`] is what the kernel tells of
+//! connections, [`sockets`] what there is now.
 
-use crate::generic::{Generic, nested, parse_attributes, read_u32, resolve, u32_attribute, value};
+mod connection;
+mod event;
+mod message;
+pub mod sockets;
+
+pub use connection::LocalEnd;
+pub use event::{Event, Events, SubflowEvent};
+
+use crate::generic::{Generic, nested, read_u32, resolve, u32_attribute, value};
 use crate::netlink::Channel;
 use crate::{Error, Netlink, Result, sysctl};
-use netlink_packet_core::{DefaultNla, NLA_TYPE_MASK, NLM_F_DUMP, Nla};
+use message::{ATTR_ADDR, ATTR_RCV_ADD_ADDRS, ATTR_SUBFLOWS, Command};
+use netlink_packet_core::{DefaultNla, NLM_F_DUMP, Nla};
 use netlink_sys::protocols::NETLINK_GENERIC;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 use std::ops::BitOr;
 
 /// How the path manager uses an endpoint.
@@ -24,6 +38,8 @@ impl Flags {
     pub const FULLMESH: Flags = Flags(1 << 3);
     /// Made by the kernel for an address in use.
     pub const IMPLICIT: Flags = Flags(1 << 4);
+    /// Source of one subflow to an address of the peer: from Linux 6.18 on; older kernels ignore it.
+    pub const LAMINAR: Flags = Flags(1 << 5);
 
     /// Whether every one of `other` is set.
     pub fn has(self, other: Flags) -> bool {
@@ -130,7 +146,7 @@ impl PathManager {
     /// other.
     pub fn add(&self, endpoint: &Endpoint) -> Result<()> {
         let what = format!("add the Multipath TCP endpoint {}", endpoint.address);
-        self.command(ADD_ADDR, vec![endpoint.encode()], &what)
+        self.command(Command::AddAddr, vec![endpoint.encode()], &what)
     }
 
     /// Removes the endpoint of this number.
@@ -138,9 +154,9 @@ impl PathManager {
     /// # Errors
     /// [`Error::System`] with `EINVAL` if there is none.
     pub fn remove(&self, id: u8) -> Result<()> {
-        let address = nested(ATTR_ADDR, &[DefaultNla::new(ADDR_ID, vec![id])]);
+        let address = nested(ATTR_ADDR, &[message::id(id)]);
         self.command(
-            DEL_ADDR,
+            Command::DelAddr,
             vec![address],
             &format!("remove Multipath TCP endpoint {id}"),
         )
@@ -151,7 +167,53 @@ impl PathManager {
     /// # Errors
     /// Any of the kernel's.
     pub fn flush(&self) -> Result<()> {
-        self.command(FLUSH_ADDRS, vec![], "remove the Multipath TCP endpoints")
+        self.command(
+            Command::FlushAddrs,
+            vec![],
+            "remove the Multipath TCP endpoints",
+        )
+    }
+
+    /// Removes the endpoint of number 0, which is that of an address: the kernel knows it only by
+    /// the connections that began there.
+    ///
+    /// # Errors
+    /// [`Error::System`] with `EINVAL` if no connection has it.
+    pub fn remove_initial(&self, address: IpAddr) -> Result<()> {
+        let endpoint = Endpoint::new(address, Flags::default());
+        let what = format!("remove the Multipath TCP endpoint {address} of number 0");
+        self.command(Command::DelAddr, vec![endpoint.encode_with_id()], &what)
+    }
+
+    /// Makes an endpoint, found by its number or else by its address, a backup or none, full mesh
+    /// or none; connections follow.
+    ///
+    /// # Errors
+    /// [`Error::System`] with `EINVAL` if there is none, or for flags that exclude each other.
+    pub fn set_flags(&self, endpoint: &Endpoint) -> Result<()> {
+        let what = match endpoint.id {
+            0 => format!("change the Multipath TCP endpoint {}", endpoint.address),
+            id => format!("change Multipath TCP endpoint {id}"),
+        };
+        self.command(Command::SetFlags, vec![endpoint.encode()], &what)
+    }
+
+    /// The endpoint of this number.
+    ///
+    /// # Errors
+    /// [`Error::System`] with `EINVAL` if there is none.
+    pub fn endpoint(&self, id: u8) -> Result<Endpoint> {
+        let what = format!("read Multipath TCP endpoint {id}");
+        let address = nested(ATTR_ADDR, &[message::id(id)]);
+        let answers = self
+            .channel
+            .request(self.message(Command::GetAddr, vec![address]), 0)
+            .map_err(|error| Error::net(&what, error))?;
+        let found = answers.iter().find_map(Endpoint::decode);
+        found.ok_or(Error::Missing {
+            kind: "Multipath TCP endpoint",
+            name: id.to_string(),
+        })
     }
 
     /// Every endpoint.
@@ -161,7 +223,7 @@ impl PathManager {
     pub fn endpoints(&self) -> Result<Vec<Endpoint>> {
         let answers = self
             .channel
-            .request(self.message(GET_ADDR, vec![]), NLM_F_DUMP)
+            .request(self.message(Command::GetAddr, vec![]), NLM_F_DUMP)
             .map_err(|error| Error::net("list the Multipath TCP endpoints", error))?;
         Ok(answers.iter().filter_map(Endpoint::decode).collect())
     }
@@ -175,7 +237,11 @@ impl PathManager {
             u32_attribute(ATTR_RCV_ADD_ADDRS, limits.add_addr_accepted),
             u32_attribute(ATTR_SUBFLOWS, limits.subflows),
         ];
-        self.command(SET_LIMITS, attributes, "set the Multipath TCP limits")
+        self.command(
+            Command::SetLimits,
+            attributes,
+            "set the Multipath TCP limits",
+        )
     }
 
     /// The limits.
@@ -185,7 +251,7 @@ impl PathManager {
     pub fn limits(&self) -> Result<Limits> {
         let answers = self
             .channel
-            .request(self.message(GET_LIMITS, vec![]), 0)
+            .request(self.message(Command::GetLimits, vec![]), 0)
             .map_err(|error| Error::net("read the Multipath TCP limits", error))?;
         let mut limits = Limits::default();
         for attribute in answers.iter().flat_map(|answer| &answer.attributes) {
@@ -198,17 +264,17 @@ impl PathManager {
         Ok(limits)
     }
 
-    fn command(&self, command: u8, attributes: Vec<DefaultNla>, what: &str) -> Result<()> {
+    fn command(&self, command: Command, attributes: Vec<DefaultNla>, what: &str) -> Result<()> {
         self.channel
             .request(self.message(command, attributes), 0)
             .map(drop)
             .map_err(|error| Error::net(what, error))
     }
 
-    fn message(&self, command: u8, attributes: Vec<DefaultNla>) -> Generic {
+    fn message(&self, command: Command, attributes: Vec<DefaultNla>) -> Generic {
         Generic {
             family: self.family,
-            command,
+            command: command as u8,
             version: 1,
             attributes,
         }
@@ -221,70 +287,4 @@ impl PathManager {
 /// [`Error::Missing`] if there is none.
 pub fn link_index(name: &str) -> Result<u32> {
     Ok(Netlink::open()?.link(name)?.index)
-}
-
-// Commands and attributes of `linux/mptcp_pm.h`.
-const ADD_ADDR: u8 = 1;
-const DEL_ADDR: u8 = 2;
-const GET_ADDR: u8 = 3;
-const FLUSH_ADDRS: u8 = 4;
-const SET_LIMITS: u8 = 5;
-const GET_LIMITS: u8 = 6;
-const ATTR_ADDR: u16 = 1;
-const ATTR_RCV_ADD_ADDRS: u16 = 2;
-const ATTR_SUBFLOWS: u16 = 3;
-const ADDR_FAMILY: u16 = 1;
-const ADDR_ID: u16 = 2;
-const ADDR_ADDR4: u16 = 3;
-const ADDR_ADDR6: u16 = 4;
-const ADDR_PORT: u16 = 5;
-const ADDR_FLAGS: u16 = 6;
-const ADDR_IF_IDX: u16 = 7;
-
-impl Endpoint {
-    fn encode(&self) -> DefaultNla {
-        let (family, kind, octets) = match self.address {
-            IpAddr::V4(address) => (libc::AF_INET, ADDR_ADDR4, address.octets().to_vec()),
-            IpAddr::V6(address) => (libc::AF_INET6, ADDR_ADDR6, address.octets().to_vec()),
-        };
-        let mut attributes = vec![
-            DefaultNla::new(ADDR_FAMILY, (family as u16).to_ne_bytes().to_vec()),
-            DefaultNla::new(kind, octets),
-            u32_attribute(ADDR_FLAGS, self.flags.0),
-        ];
-        if self.id != 0 {
-            attributes.push(DefaultNla::new(ADDR_ID, vec![self.id]));
-        }
-        if self.port != 0 {
-            attributes.push(DefaultNla::new(ADDR_PORT, self.port.to_ne_bytes().to_vec()));
-        }
-        if self.link != 0 {
-            attributes.push(u32_attribute(ADDR_IF_IDX, self.link));
-        }
-        nested(ATTR_ADDR, &attributes)
-    }
-
-    fn decode(answer: &Generic) -> Option<Endpoint> {
-        let is_address = |it: &&DefaultNla| it.kind() & NLA_TYPE_MASK == ATTR_ADDR;
-        let nest = answer.attributes.iter().find(is_address)?;
-        let bytes = value(nest);
-        let mut endpoint = Endpoint::new(Ipv4Addr::UNSPECIFIED.into(), Flags::default());
-        for attribute in parse_attributes(&bytes).ok()? {
-            let bytes = value(&attribute);
-            match attribute.kind() {
-                ADDR_ID => endpoint.id = *bytes.first()?,
-                ADDR_ADDR4 => {
-                    endpoint.address = Ipv4Addr::from(<[u8; 4]>::try_from(bytes).ok()?).into();
-                }
-                ADDR_ADDR6 => {
-                    endpoint.address = Ipv6Addr::from(<[u8; 16]>::try_from(bytes).ok()?).into();
-                }
-                ADDR_PORT => endpoint.port = u16::from_ne_bytes(bytes.try_into().ok()?),
-                ADDR_FLAGS => endpoint.flags = Flags(read_u32(&bytes)?),
-                ADDR_IF_IDX => endpoint.link = read_u32(&bytes)?,
-                _ => {}
-            }
-        }
-        Some(endpoint)
-    }
 }

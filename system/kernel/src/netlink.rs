@@ -125,6 +125,10 @@ impl Channel {
                     NetlinkPayload::Error(error) if error.code.is_some() => {
                         return Err(error.to_io());
                     }
+                    // What fails in the middle of a dump is told at its end.
+                    NetlinkPayload::Done(done) if done.code < 0 => {
+                        return Err(io::Error::from_raw_os_error(done.code.saturating_neg()));
+                    }
                     NetlinkPayload::Error(_) | NetlinkPayload::Done(_) => {
                         return Ok(whole.then_some(answers));
                     }

@@ -72,6 +72,28 @@ impl Netns {
         Ok(netns)
     }
 
+    /// The namespace that `ip netns` knows by `name`. It stays when this is dropped.
+    ///
+    /// # Errors
+    /// [`Error::Missing`] if there is none.
+    pub fn existing(name: &str) -> Result<Netns> {
+        match File::open(Path::new(NAMES).join(name)) {
+            Ok(file) => Ok(Netns { file, name: None }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(Error::Missing {
+                kind: "network namespace",
+                name: name.into(),
+            }),
+            Err(error) => Err(Error::sys(format!("open network namespace {name}"), error)),
+        }
+    }
+
+    /// Whether `name` still means this namespace: one that was deleted lives on as long as somebody
+    /// holds it.
+    pub fn is_named(&self, name: &str) -> bool {
+        let named = std::fs::metadata(Path::new(NAMES).join(name)).map(|it| it.ino());
+        named.ok() == self.inode().ok()
+    }
+
     /// The namespace of the current thread.
     ///
     /// # Errors
@@ -176,7 +198,7 @@ impl Drop for Netns {
 
 /// A number of the current thread's namespace that no other ever has until the machine restarts:
 /// inodes are used again. The inode, with a kernel that has no such number.
-pub(crate) fn unique() -> Result<String> {
+pub fn unique() -> Result<String> {
     let what = "identify the network namespace";
     let socket = std::os::unix::net::UnixDatagram::unbound();
     let socket = socket.map_err(|error| Error::sys(what, error))?;

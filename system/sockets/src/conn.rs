@@ -1,8 +1,11 @@
 //! A connection as its stream, or the halves of it, use it.
 
 use crate::error;
+use crate::paths::Paths;
 use crate::shared::{Inner, Shared};
-use anabranch_stack::{CloseReason, FlowError, FlowId, FlowInfo, Recv, SocketOption, TcpConfig};
+use anabranch_stack::{
+    CloseReason, Congestion, FlowError, FlowId, FlowInfo, Recv, Scheduler, SocketOption, TcpConfig,
+};
 use bytes::{Bytes, BytesMut};
 use std::io::{self, ErrorKind, IoSlice};
 use std::net::SocketAddr;
@@ -177,6 +180,10 @@ impl Conn {
         inner.wake_driver();
     }
 
+    pub(crate) fn paths(&self) -> Paths {
+        Paths::new(self.shared.clone(), self.id)
+    }
+
     // Options.
 
     pub(crate) fn set_option(&self, option: SocketOption) -> io::Result<()> {
@@ -192,9 +199,21 @@ impl Conn {
         Ok(())
     }
 
+    pub(crate) fn set_scheduler(&self, scheduler: &Scheduler) -> io::Result<()> {
+        let mut inner = self.shared.lock();
+        inner.check_flow(self.id)?;
+        inner.set_scheduler(self.id, scheduler)
+    }
+
+    pub(crate) fn set_congestion(&self, congestion: Congestion) -> io::Result<()> {
+        let mut inner = self.shared.lock();
+        inner.check_flow(self.id)?;
+        inner.set_congestion(self.id, congestion)
+    }
+
     pub(crate) fn options(&self) -> io::Result<TcpConfig> {
         let inner = self.shared.lock();
-        let options = inner.stack.options(self.id).cloned();
+        let options = inner.stack.options(self.id);
         options.ok_or_else(|| error::flow(FlowError::NoSuchFlow))
     }
 

@@ -1,22 +1,19 @@
 //! The task that moves packets between a device and its stack.
 
 use crate::fine::FineTimer;
+use crate::lanes::Lanes;
+use crate::port::{BATCH, Left, Port};
 use crate::shared::{Inner, lock};
 use anabranch_drivers::Driver;
-use anabranch_wire::frame::{Frame, Transmit};
+use anabranch_stack::Instant;
 use std::future::Future;
 use std::io::{self, ErrorKind};
-use std::os::fd::OwnedFd;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
-use tokio::io::unix::AsyncFd;
 use tokio::time::Sleep;
 
-/// Frames received, and packets sent, before the other direction has its turn.
-const BATCH: usize = 64;
-
-/// Batches in one turn; then the applications run.
+/// Batches in one turn, unless an application is woken: then it runs first.
 const BATCHES: usize = 4;
 
 /// Tells everyone who waits, when the driver task has ended in whatever way.
@@ -31,8 +28,12 @@ struct Farewell {
 ///
 /// # Errors
 /// The device cannot be waited for, or the runtime refuses its descriptor.
-pub(crate) fn spawn<D: Driver + 'static>(device: D, shared: Arc<Mutex<Inner>>) -> io::Result<()> {
-    let mut task = DriverTask::new(device, Arc::clone(&shared))?;
+pub(crate) fn spawn<D: Driver + 'static>(
+    device: D,
+    shared: Arc<Mutex<Inner>>,
+    lanes: Option<Lanes>,
+) -> io::Result<()> {
+    let mut task = DriverTask::new(device, Arc::clone(&shared), lanes)?;
     let mut farewell = Farewell {
         shared,
         kind: ErrorKind::ConnectionAborted,
@@ -60,42 +61,42 @@ impl Drop for Farewell {
 
 /// One turn after another.
 struct DriverTask<D> {
-    device: D,
-    ready: AsyncFd<OwnedFd>,
+    port: Port<D>,
     shared: Arc<Mutex<Inner>>,
     timer: Pin<Box<Sleep>>,
     /// For near deadlines; `None`: the kernel gave none.
     fine: Option<FineTimer>,
-    frames: Vec<Frame>,
-    /// A packet that the device had no room for.
-    refused: Option<Transmit>,
+    /// To and from the other shards, if there are any.
+    lanes: Option<Lanes>,
     wake: Vec<Waker>,
+    /// When there was last something to do.
+    busy: Instant,
+    /// The last batch was looked for: the task is not woken for the next one.
+    spins: bool,
 }
 
-/// What a direction of the device has left to do.
-#[derive(PartialEq, Eq, Clone, Copy)]
-enum Left {
-    /// Nothing until the device or an application says so.
-    Nothing,
-    /// There may be more at once.
-    More,
+/// Has the task woken when all tasks that are ready have run, those that they wake too, and the
+/// runtime has looked for other I/O.
+fn wake_after_all(cx: &mut Context<'_>) {
+    // The first poll leaves the waker with the runtime; there is nothing to come back to.
+    let _ = pin!(tokio::task::yield_now()).poll(cx);
 }
 
 impl<D: Driver> DriverTask<D> {
-    fn new(device: D, shared: Arc<Mutex<Inner>>) -> io::Result<DriverTask<D>> {
-        let fd = device.fd().ok_or_else(|| {
-            io::Error::new(ErrorKind::Unsupported, "the device cannot be waited for")
-        })?;
-        let ready = crate::watch(fd)?;
+    fn new(
+        device: D,
+        shared: Arc<Mutex<Inner>>,
+        lanes: Option<Lanes>,
+    ) -> io::Result<DriverTask<D>> {
         Ok(DriverTask {
-            device,
-            ready,
+            port: Port::new(device)?,
             shared,
             timer: Box::pin(tokio::time::sleep(std::time::Duration::ZERO)),
             fine: FineTimer::new().ok(),
-            frames: Vec::with_capacity(BATCH),
-            refused: None,
+            lanes,
             wake: Vec::new(),
+            busy: Instant(0),
+            spins: false,
         })
     }
 
@@ -104,27 +105,54 @@ impl<D: Driver> DriverTask<D> {
         inner.begin_turn(cx.waker());
         let mut left = Ok(Left::More);
         for _ in 0..BATCHES {
-            if let Ok(Left::More) = left {
+            if let Ok(Left::More) = left
+                && self.wake.is_empty()
+            {
                 left = self.batch(inner, cx);
+                inner.take_events(&mut self.wake);
             }
         }
-        inner.take_events(&mut self.wake);
         let left = left?;
         if inner.is_over() {
             return Poll::Ready(Ok(()));
         }
-        if left == Left::More || self.poll_timer(inner, cx).is_ready() {
+        if left == Left::More && !self.wake.is_empty() {
+            // What they write leaves with the acknowledgement of what they read.
+            inner.stay_awake();
+            wake_after_all(cx);
+        } else if left == Left::More || self.poll_timer(inner, cx).is_ready() {
+            inner.stay_awake();
             cx.waker().wake_by_ref();
+        } else if self.spins {
+            inner.stay_awake();
+            wake_after_all(cx);
         }
         Poll::Pending
     }
 
-    /// Receives a batch, lets time pass, and sends a batch: the clock is read once.
+    /// Sends a batch, receives one, and lets time pass: the clock is read once. What the packets
+    /// received have us send is sent by the next batch, after the applications they wake.
     fn batch(&mut self, inner: &mut Inner, cx: &mut Context<'_>) -> io::Result<Left> {
         let now = inner.now();
-        let received = self.receive(cx)?;
-        for frame in self.frames.drain(..) {
+        self.spins = now.since(self.busy) < inner.busy_poll();
+        let sent = self.port.send(|| inner.stack.poll_transmit(now), cx)?;
+        let mut received = match self.spins {
+            true => self.port.receive_now()?,
+            false => self.port.receive(cx)?,
+        };
+        for frame in self.port.frames.drain(..) {
             inner.stack.receive(now, frame);
+        }
+        if let Some(lanes) = &mut self.lanes {
+            if lanes.receive(inner, now, BATCH, cx) {
+                received = Left::More;
+            }
+            lanes.send(inner, now);
+        }
+        if received == Left::Nothing
+            && let Some(error) = self.port.take_end()
+        {
+            return Err(error);
         }
         if inner
             .stack
@@ -132,75 +160,14 @@ impl<D: Driver> DriverTask<D> {
             .is_some_and(|deadline| deadline <= now)
         {
             inner.stack.on_deadline(now);
+            received = Left::More;
         }
-        let sent = self.send(inner, now, cx);
-        Ok(if received == Left::More || sent == Left::More {
-            Left::More
-        } else {
-            Left::Nothing
-        })
-    }
-
-    fn receive(&mut self, cx: &mut Context<'_>) -> io::Result<Left> {
-        loop {
-            let Poll::Ready(guard) = self.ready.poll_read_ready(cx) else {
-                return Ok(Left::Nothing);
-            };
-            let mut guard = guard?;
-            match self.device.receive(&mut self.frames, BATCH) {
-                Ok(_) => return Ok(Left::More),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => guard.clear_ready(),
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
+        let more = received == Left::More || sent == Left::More || self.port.is_waiting();
+        if !more {
+            return Ok(Left::Nothing);
         }
-    }
-
-    fn send(
-        &mut self,
-        inner: &mut Inner,
-        now: anabranch_stack::Instant,
-        cx: &mut Context<'_>,
-    ) -> Left {
-        for _ in 0..BATCH {
-            let transmit = match self.refused.take() {
-                Some(refused) => refused,
-                None => match inner.stack.poll_transmit(now) {
-                    Some(transmit) => transmit,
-                    None => return Left::Nothing,
-                },
-            };
-            if let Some(refused) = self.send_one(transmit, cx) {
-                self.refused = Some(refused);
-                return Left::Nothing;
-            }
-        }
-        Left::More
-    }
-
-    /// Sends one packet, or gives it back and has the task woken when the device may have room.
-    /// (Readability can mean room too, and wakes the task anyway.)
-    fn send_one(&mut self, transmit: Transmit, cx: &mut Context<'_>) -> Option<Transmit> {
-        let mut result = self.device.send(&transmit);
-        while let Err(error) = result {
-            if error.kind() != ErrorKind::WouldBlock {
-                // Lost as if on the wire; a device that is gone tells so on receiving.
-                tracing::debug!("packet not sent: {error}");
-                return None;
-            }
-            // Readiness is taken before the attempt that may clear it.
-            match self.ready.poll_write_ready(cx) {
-                Poll::Ready(Ok(mut guard)) => {
-                    result = self.device.send(&transmit);
-                    if matches!(&result, Err(e) if e.kind() == ErrorKind::WouldBlock) {
-                        guard.clear_ready();
-                    }
-                }
-                // An error means that the runtime shuts down: this task will not run again.
-                Poll::Pending | Poll::Ready(Err(_)) => return Some(transmit),
-            }
-        }
-        None
+        self.busy = now;
+        Ok(Left::More)
     }
 
     /// Sleeps until the stack's deadline.

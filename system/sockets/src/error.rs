@@ -1,6 +1,6 @@
 //! The stack's answers as [`io::Error`].
 
-use anabranch_stack::{CloseReason, ConnectError, FlowError, ListenError};
+use anabranch_stack::{CloseReason, ConnectError, FlowError, JoinError, ListenError};
 use std::io::{self, ErrorKind};
 
 pub(crate) fn listen(error: ListenError) -> io::Error {
@@ -18,6 +18,18 @@ pub(crate) fn connect(error: ConnectError) -> io::Error {
         ConnectError::Address => ErrorKind::AddrNotAvailable,
         ConnectError::Limit => ErrorKind::OutOfMemory,
         ConnectError::Option => ErrorKind::InvalidInput,
+    };
+    io::Error::new(kind, error)
+}
+
+pub(crate) fn join(error: JoinError) -> io::Error {
+    let kind = match error {
+        JoinError::NoSuchFlow => ErrorKind::NotConnected,
+        JoinError::NotMptcp => ErrorKind::Unsupported,
+        JoinError::Limit => ErrorKind::QuotaExceeded,
+        JoinError::Address => ErrorKind::AddrNotAvailable,
+        JoinError::InUse => ErrorKind::AddrInUse,
+        JoinError::Denied => ErrorKind::PermissionDenied,
     };
     io::Error::new(kind, error)
 }
@@ -47,6 +59,6 @@ pub(crate) fn flow(error: FlowError) -> io::Error {
         FlowError::NoSuchSubflow | FlowError::AddressId | FlowError::OutOfRange => {
             io::Error::new(ErrorKind::InvalidInput, error)
         }
-        FlowError::Limit => io::Error::new(ErrorKind::QuotaExceeded, error),
+        FlowError::Limit | FlowError::Stuck(_) => io::Error::new(ErrorKind::QuotaExceeded, error),
     }
 }

@@ -1,19 +1,24 @@
 //! A host: one stack on one device.
 
+use crate::lanes::Lanes;
 use crate::listener::Listener;
-use crate::shared::Shared;
+use crate::shared::{Clock, Inner, Shared, lock};
 use crate::stream::Stream;
 use crate::{driver, error, icmp};
 use anabranch_drivers::{Driver, IcmpErrors};
+use anabranch_stack::policy::Source;
 use anabranch_stack::{
-    Config, ConnectConfig, Counters, FlowInfo, Instant, ListenConfig, SocketOption, Stack,
+    Config, ConnectConfig, ConnectError, Counters, FlowId, FlowInfo, Instant, ListenConfig,
+    PathConfig, SocketOption, Stack,
 };
 use bytes::Bytes;
 use std::future::{Future, poll_fn};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
-use std::task::Poll;
+use std::sync::Mutex;
+use std::task::{Context, Poll};
+use std::time::Duration;
 
 /// A stack, and the task that moves packets between it and a device. Clones are the same host.
 ///
@@ -21,7 +26,25 @@ use std::task::Poll;
 /// order; then the task ends and drops the device.
 #[derive(Clone)]
 pub struct Host {
-    shared: Shared,
+    pub(crate) shared: Shared,
+}
+
+/// What the shards of a host have in common.
+pub(crate) struct Part {
+    pub(crate) seed: [u8; 32],
+    pub(crate) clock: Clock,
+    /// Unless there is one shard only.
+    pub(crate) lanes: Option<Lanes>,
+}
+
+/// Randomness for a host.
+///
+/// # Errors
+/// The system gives none.
+pub(crate) fn seed() -> io::Result<[u8; 32]> {
+    let mut seed = [0; 32];
+    getrandom::fill(&mut seed).map_err(|error| io::Error::other(error.to_string()))?;
+    Ok(seed)
 }
 
 impl Host {
@@ -33,13 +56,25 @@ impl Host {
     ///
     /// # Panics
     /// Outside a tokio runtime that has I/O and time enabled.
-    pub fn start<D: Driver + 'static>(device: D, mut config: Config) -> io::Result<Host> {
+    pub fn start<D: Driver + 'static>(device: D, config: Config) -> io::Result<Host> {
+        let part = Part {
+            seed: seed()?,
+            clock: Clock::start(),
+            lanes: None,
+        };
+        Host::start_part(device, config, part)
+    }
+
+    /// [`Host::start`], for a shard.
+    pub(crate) fn start_part<D: Driver + 'static>(
+        device: D,
+        mut config: Config,
+        part: Part,
+    ) -> io::Result<Host> {
         config.mtu = config.mtu.min(device.mtu());
         config.gso_max = device.gso_max();
-        let mut seed = [0; 32];
-        getrandom::fill(&mut seed).map_err(|error| io::Error::other(error.to_string()))?;
-        let shared = Shared::new(|now| Stack::new(config, seed, now));
-        driver::spawn(device, shared.for_driver())?;
+        let shared = Shared::new(part.clock, |now| Stack::new(config, part.seed, now));
+        driver::spawn(device, shared.for_driver(), part.lanes)?;
         Ok(Host { shared })
     }
 
@@ -52,6 +87,13 @@ impl Host {
     /// Outside a tokio runtime that has I/O enabled.
     pub fn hear(&self, errors: IcmpErrors) -> io::Result<()> {
         icmp::spawn(errors, self.shared.for_driver())
+    }
+
+    /// Goes on looking for packets for so long after the last one before it sleeps, with the other
+    /// tasks and the other I/O of the thread in between: an answer comes earlier, and a core is busy
+    /// meanwhile. Zero, as at the start: it sleeps at once.
+    pub fn set_busy_poll(&self, limit: Duration) {
+        self.shared.lock().set_busy_poll(limit);
     }
 
     /// Accepts connections from now on.
@@ -119,6 +161,47 @@ impl Host {
         Ok(stream)
     }
 
+    /// Connects to `remote` from several addresses of this host: from the first of
+    /// [`PathConfig::locals`] that fits, and with subflows from the others as soon as the server
+    /// agreed to Multipath TCP. `first` is written as with [`Host::connect_with`]. What becomes of
+    /// each path is told by [`Stream::paths`].
+    ///
+    /// # Errors
+    /// Those of [`Host::connect_with`]; `AddrNotAvailable` if no address is of the family of
+    /// `remote`.
+    pub async fn connect_from(
+        &self,
+        paths: PathConfig,
+        remote: SocketAddr,
+        config: ConnectConfig,
+        mut first: Bytes,
+    ) -> io::Result<Stream> {
+        let connect = |stack: &mut Stack, now| stack.connect_from(now, paths, remote, config, &[]);
+        let mut stream = self.open_by(connect, &mut first)?;
+        // From the start: nothing that happens is missed.
+        drop(stream.paths());
+        stream.established().await?;
+        stream.write_chunk(first).await?;
+        Ok(stream)
+    }
+
+    /// An address is no longer this host's: subflows of [`Host::connect_from`] that use it end, and
+    /// peers are told.
+    pub fn address_gone(&self, addr: IpAddr) {
+        let mut inner = self.shared.lock();
+        let now = inner.now();
+        inner.stack.address_gone(now, addr);
+        inner.wake_driver();
+    }
+
+    /// An address is this host's, or again: connections of [`Host::connect_from`] join from it.
+    pub fn address_back(&self, source: Source) {
+        let mut inner = self.shared.lock();
+        let now = inner.now();
+        inner.stack.address_back(now, source);
+        inner.wake_driver();
+    }
+
     /// Begins to connect, and takes from the front of `first` what is to be sent.
     fn open(
         &self,
@@ -128,13 +211,20 @@ impl Host {
         options: &[SocketOption],
         first: &mut Bytes,
     ) -> io::Result<Stream> {
+        let connect =
+            |stack: &mut Stack, now| stack.connect_with(now, local, remote, config, options);
+        self.open_by(connect, first)
+    }
+
+    fn open_by(
+        &self,
+        connect: impl FnOnce(&mut Stack, Instant) -> Result<FlowId, ConnectError>,
+        first: &mut Bytes,
+    ) -> io::Result<Stream> {
         let mut inner = self.shared.lock();
         inner.check()?;
         let now = inner.now();
-        let id = inner
-            .stack
-            .connect_with(now, local, remote, config, options)
-            .map_err(error::connect)?;
+        let id = connect(&mut inner.stack, now).map_err(error::connect)?;
         if !first.is_empty() {
             // Before the SYN leaves. What is not taken now is written later.
             let taken = inner.stack.send(now, id, first.clone()).unwrap_or(0);
@@ -147,8 +237,25 @@ impl Host {
     }
 
     /// Every connection as it is now, half-open and closing ones included.
+    /// With very many, [`Host::connections_from`] lets others have their turn.
     pub fn connections(&self) -> Vec<FlowInfo> {
         self.shared.lock().stack.connections().collect()
+    }
+
+    /// Some of them, and where to go on, from 0 on: see [`Stack::connections_from`].
+    pub fn connections_from(&self, from: usize) -> (Vec<FlowInfo>, Option<usize>) {
+        self.shared.lock().stack.connections_from(from)
+    }
+
+    /// One of them; `None` if it is gone.
+    pub fn info(&self, id: FlowId) -> Option<FlowInfo> {
+        self.shared.lock().stack.info(id)
+    }
+
+    /// The connection that a token names.
+    pub fn find_token(&self, token: u32) -> Option<FlowInfo> {
+        let inner = self.shared.lock();
+        inner.stack.info(inner.stack.find_token(token)?)
     }
 
     /// The time that [`FlowInfo`] counts in.
@@ -173,16 +280,7 @@ impl Host {
     /// A stream counts as open until it is dropped: what it received may still be read. Connections
     /// in TIME-WAIT are not waited for.
     pub async fn shutdown(&self, limit: impl Future<Output = ()>) -> bool {
-        self.shared.lock().drain();
-        let mut limit = pin!(limit);
-        tokio::select! {
-            biased;
-            () = self.ended() => return true,
-            () = &mut limit => {}
-        }
-        let left = self.shared.lock().abort_all();
-        self.ended().await;
-        left == 0
+        shut_down(&[self], limit).await
     }
 
     /// Waits until the host has ended, and says why: the device failed, or the host was shut down
@@ -197,16 +295,45 @@ impl Host {
     }
 
     async fn ended(&self) {
-        poll_fn(|cx| {
-            let mut inner = self.shared.lock();
-            if inner.has_ended() {
-                return Poll::Ready(());
-            }
-            inner.watch(cx.waker());
-            Poll::Pending
-        })
-        .await;
+        self.ended_without_handle().await;
     }
+
+    /// Waits until the host has ended, which it may when no handle is left: this is none.
+    pub(crate) fn ended_without_handle(&self) -> impl Future<Output = ()> + use<> {
+        let inner = self.shared.for_driver();
+        poll_fn(move |cx| poll_ended(&inner, cx))
+    }
+}
+
+fn poll_ended(inner: &Mutex<Inner>, cx: &mut Context<'_>) -> Poll<()> {
+    let mut inner = lock(inner);
+    if inner.has_ended() {
+        return Poll::Ready(());
+    }
+    inner.watch(cx.waker());
+    Poll::Pending
+}
+
+/// Stops hosts at the same time: see [`Host::shutdown`].
+pub(crate) async fn shut_down(hosts: &[&Host], limit: impl Future<Output = ()>) -> bool {
+    let all_ended = async || {
+        for host in hosts {
+            host.ended().await;
+        }
+    };
+    hosts.iter().for_each(|host| host.shared.lock().drain());
+    let mut limit = pin!(limit);
+    tokio::select! {
+        biased;
+        () = all_ended() => return true,
+        () = &mut limit => {}
+    }
+    let left: usize = hosts
+        .iter()
+        .map(|host| host.shared.lock().abort_all())
+        .sum();
+    all_ended().await;
+    left == 0
 }
 
 impl std::fmt::Debug for Host {

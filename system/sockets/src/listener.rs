@@ -1,5 +1,6 @@
 //! Waiting for connections.
 
+use crate::manage::Change;
 use crate::shared::Shared;
 use crate::stream::Stream;
 use anabranch_stack::{ListenerId, SocketOption};
@@ -63,6 +64,7 @@ impl Listener {
             return Poll::Pending;
         };
         inner.add_flow(flow);
+        inner.tell(flow, Change::Established);
         drop(inner);
         Poll::Ready(Ok(Stream::new(self.shared.clone(), flow)))
     }

@@ -1,13 +1,16 @@
 //! What the driver task and the sockets of one host share.
 
 use crate::error;
+use crate::manage::{Change, Readers};
+use crate::paths::PathQueue;
 use anabranch_stack::{
-    CloseReason, Event, FlowError, FlowId, FlowInfo, Instant, ListenerId, Stack, State,
+    CloseReason, Event, FlowError, FlowId, Instant, ListenerId, PathEvent, Stack,
 };
 use std::collections::HashMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
+use std::time::Duration;
 use tokio::time;
 
 /// A host's state behind its lock. Cloning counts as a further handle.
@@ -16,7 +19,7 @@ pub(crate) struct Shared(Arc<Mutex<Inner>>);
 /// All there is to a host.
 pub(crate) struct Inner {
     pub(crate) stack: Stack,
-    epoch: time::Instant,
+    clock: Clock,
     flows: HashMap<FlowId, Wakers>,
     listeners: HashMap<ListenerId, Vec<Waker>>,
     /// Wakes whoever waits for the host to have ended.
@@ -27,6 +30,22 @@ pub(crate) struct Inner {
     phase: Phase,
     /// Set once, when the driver task has ended.
     ended: Option<Ended>,
+    pub(crate) readers: Readers,
+}
+
+/// What the stack's time is counted from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Clock(time::Instant);
+
+impl Clock {
+    /// A clock that begins at 0.
+    pub(crate) fn start() -> Clock {
+        Clock(time::Instant::now())
+    }
+
+    fn now(self) -> Instant {
+        Instant(u64::try_from(self.0.elapsed().as_nanos()).unwrap_or(u64::MAX))
+    }
 }
 
 /// How long the driver task goes on.
@@ -46,6 +65,8 @@ struct Driver {
     waker: Option<Waker>,
     /// It will run anyway: no need to wake it again.
     awake: bool,
+    /// How long it looks for packets before it sleeps.
+    busy_poll: Duration,
 }
 
 /// Who waits for what on a connection.
@@ -55,6 +76,17 @@ struct Wakers {
     write: Option<Waker>,
     established: bool,
     closed: Option<CloseReason>,
+    /// If somebody wants to know of its paths.
+    paths: Option<Box<PathQueue>>,
+}
+
+impl Wakers {
+    /// Everyone who waits.
+    fn take(&mut self) -> Vec<Waker> {
+        let paths = self.paths.as_mut().and_then(|queue| queue.wake());
+        let all = [self.read.take(), self.write.take(), paths];
+        all.into_iter().flatten().collect()
+    }
 }
 
 /// Why the driver task ended.
@@ -71,10 +103,10 @@ impl Ended {
 }
 
 impl Shared {
-    pub(crate) fn new(make: impl FnOnce(Instant) -> Stack) -> Shared {
+    pub(crate) fn new(clock: Clock, make: impl FnOnce(Instant) -> Stack) -> Shared {
         Shared(Arc::new(Mutex::new(Inner {
-            stack: make(Instant(0)),
-            epoch: time::Instant::now(),
+            stack: make(clock.now()),
+            clock,
             flows: HashMap::new(),
             listeners: HashMap::new(),
             watchers: Vec::new(),
@@ -82,6 +114,7 @@ impl Shared {
             handles: 1,
             phase: Phase::Serving,
             ended: None,
+            readers: Readers::default(),
         })))
     }
 
@@ -120,12 +153,12 @@ impl Drop for Shared {
 impl Inner {
     /// Now, on the stack's clock.
     pub(crate) fn now(&self) -> Instant {
-        Instant(u64::try_from(self.epoch.elapsed().as_nanos()).unwrap_or(u64::MAX))
+        self.clock.now()
     }
 
     /// When `at` is, on the runtime's clock.
     pub(crate) fn when(&self, at: Instant) -> time::Instant {
-        self.epoch + at.since(Instant(0))
+        self.clock.0 + at.since(Instant(0))
     }
 
     /// Has the driver task send what the stack has to send, after the tasks that are ready now.
@@ -147,6 +180,20 @@ impl Inner {
         }
     }
 
+    pub(crate) fn set_busy_poll(&mut self, limit: Duration) {
+        self.driver.busy_poll = limit;
+        self.wake_driver();
+    }
+
+    pub(crate) fn busy_poll(&self) -> Duration {
+        self.driver.busy_poll
+    }
+
+    /// The driver task has had itself woken.
+    pub(crate) fn stay_awake(&mut self) {
+        self.driver.awake = true;
+    }
+
     /// The driver task has nothing to do any more.
     pub(crate) fn is_over(&self) -> bool {
         let unused = match self.phase {
@@ -154,7 +201,7 @@ impl Inner {
             Phase::Draining => self.flows.is_empty(),
             Phase::Aborting => true,
         };
-        unused && self.stack.connections().all(|flow| gone(&flow))
+        unused && self.stack.is_quiet()
     }
 
     /// No listener from now on; the driver task ends when every connection is closed.
@@ -171,11 +218,9 @@ impl Inner {
     pub(crate) fn abort_all(&mut self) -> usize {
         self.phase = Phase::Aborting;
         let now = self.now();
-        let flows = self.stack.connections().filter(|flow| !gone(flow));
-        let ids: Vec<_> = flows.map(|flow| flow.id).collect();
-        ids.iter().for_each(|&id| self.stack.abort(now, id));
+        let open = self.stack.abort_all(now);
         self.wake_driver();
-        ids.len()
+        open
     }
 
     pub(crate) fn has_ended(&self) -> bool {
@@ -195,8 +240,7 @@ impl Inner {
         self.ended.get_or_insert(Ended { kind, message });
         let mut wake = std::mem::take(&mut self.watchers);
         for wakers in self.flows.values_mut() {
-            wake.extend(wakers.read.take());
-            wake.extend(wakers.write.take());
+            wake.append(&mut wakers.take());
         }
         for waiting in self.listeners.values_mut() {
             wake.append(waiting);
@@ -221,11 +265,34 @@ impl Inner {
                     let wakers = self.flows.get_mut(&flow);
                     wake.extend(wakers.and_then(|w| w.write.take()));
                 }
-                Event::Established(flow) => self.settle(flow, None, wake),
-                Event::Closed(flow, reason) => self.settle(flow, Some(reason), wake),
-                Event::Path(flow, event) => tracing::debug!("{flow}: {event:?}"),
+                Event::Established(flow) => {
+                    self.tell(flow, Change::Established);
+                    self.settle(flow, None, wake);
+                }
+                Event::Closed(flow, reason) => {
+                    self.tell(flow, Change::Closed(reason));
+                    self.settle(flow, Some(reason), wake);
+                }
+                Event::Path(flow, event) => {
+                    tracing::debug!("{flow}: {event:?}");
+                    self.tell(flow, Change::Path(event.clone()));
+                    if let PathEvent::Stuck(_) = event {
+                        // Who waits to write is told why that will not be.
+                        let wakers = self.flows.get_mut(&flow);
+                        wake.extend(wakers.and_then(|w| w.write.take()));
+                    }
+                    if let Some(queue) = self.path_queue(flow) {
+                        wake.extend(queue.push(event));
+                    }
+                }
             }
         }
+    }
+
+    /// Tells whoever reads the news of the host.
+    pub(crate) fn tell(&mut self, flow: FlowId, change: Change) {
+        let now = self.now();
+        self.readers.tell(&self.stack, now, flow, change);
     }
 
     fn settle(&mut self, flow: FlowId, closed: Option<CloseReason>, wake: &mut Vec<Waker>) {
@@ -234,8 +301,7 @@ impl Inner {
         };
         wakers.established |= closed.is_none();
         wakers.closed = wakers.closed.or(closed);
-        wake.extend(wakers.read.take());
-        wake.extend(wakers.write.take());
+        wake.append(&mut wakers.take());
     }
 
     pub(crate) fn watch(&mut self, waker: &Waker) {
@@ -271,8 +337,21 @@ impl Inner {
         self.flows.insert(id, Wakers::default());
     }
 
+    /// Keeps what happens to the paths of a connection from now on.
+    pub(crate) fn watch_paths(&mut self, id: FlowId) {
+        if let Some(wakers) = self.flows.get_mut(&id) {
+            wakers.paths.get_or_insert_default();
+        }
+    }
+
+    pub(crate) fn path_queue(&mut self, id: FlowId) -> Option<&mut PathQueue> {
+        self.flows.get_mut(&id)?.paths.as_deref_mut()
+    }
+
     pub(crate) fn release(&mut self, id: FlowId) {
-        self.flows.remove(&id);
+        if let Some(mut wakers) = self.flows.remove(&id) {
+            wakers.take().into_iter().for_each(Waker::wake);
+        }
         let now = self.now();
         self.stack.release(now, id);
         self.wake_driver();
@@ -317,14 +396,6 @@ impl Inner {
             _ => Ok(false),
         }
     }
-}
-
-/// Nothing is owed to the peer any more, or nothing yet.
-fn gone(flow: &FlowInfo) -> bool {
-    matches!(
-        flow.state,
-        State::TimeWait | State::Closed | State::SynReceived
-    )
 }
 
 fn set(slot: Option<&mut Option<Waker>>, waker: &Waker) {

@@ -1,9 +1,10 @@
 //! One connection, both directions.
 
 use crate::conn::Conn;
+use crate::paths::Paths;
 use crate::shared::Shared;
 use crate::split::{OwnedReadHalf, OwnedWriteHalf, ReadHalf, WriteHalf, reading, writing};
-use anabranch_stack::{FlowId, FlowInfo, SocketOption, TcpConfig};
+use anabranch_stack::{Congestion, FlowId, FlowInfo, Scheduler, SocketOption, TcpConfig};
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
@@ -22,6 +23,12 @@ impl Stream {
         Stream {
             conn: Conn::new(shared, id),
         }
+    }
+
+    /// Its paths: what happens to them, joins, priorities, announcements. A connection of plain TCP
+    /// has one and tells nothing.
+    pub fn paths(&self) -> Paths {
+        self.conn.paths()
     }
 
     pub(crate) async fn established(&self) -> io::Result<()> {
@@ -74,6 +81,23 @@ impl Stream {
     /// `InvalidInput`: the value is out of range. As for writing, where the connection has ended.
     pub fn set_option(&self, option: SocketOption) -> io::Result<()> {
         self.conn.set_option(option)
+    }
+
+    /// Uses another scheduler from now on.
+    ///
+    /// # Errors
+    /// `Unsupported`: plain TCP. As for writing, where the connection has ended.
+    pub fn set_scheduler(&self, scheduler: &Scheduler) -> io::Result<()> {
+        self.conn.set_scheduler(scheduler)
+    }
+
+    /// Uses another congestion control from now on, of each subflow for itself or coupled.
+    ///
+    /// # Errors
+    /// `Unsupported`: plain TCP, which cannot be coupled. As for writing, where the connection has
+    /// ended.
+    pub fn set_congestion(&self, congestion: Congestion) -> io::Result<()> {
+        self.conn.set_congestion(congestion)
     }
 
     /// The options as they are now, in the form they have in a configuration.

@@ -14,11 +14,28 @@ const SILENCE: Duration = Duration::from_secs(10);
 ///
 /// # Errors
 /// One line that says what to do: no server there, no permission, or not an anabranch server.
-pub fn ask(path: &Path, request: Request, mut each: impl FnMut(Answer)) -> Result<(), String> {
+pub fn ask(path: &Path, request: &Request, mut each: impl FnMut(Answer)) -> Result<(), String> {
+    exchange(path, request, Some(SILENCE), &mut each)
+}
+
+/// As [`ask`], but the server may say nothing for any time.
+///
+/// # Errors
+/// Those of [`ask`].
+pub fn listen(path: &Path, request: &Request, mut each: impl FnMut(Answer)) -> Result<(), String> {
+    exchange(path, request, None, &mut each)
+}
+
+fn exchange(
+    path: &Path,
+    request: &Request,
+    silence: Option<Duration>,
+    each: &mut dyn FnMut(Answer),
+) -> Result<(), String> {
     let stream = UnixStream::connect(path).map_err(|error| cannot_connect(path, &error))?;
     let broken = |error: io::Error| format!("the server at {} broke off: {error}", path.display());
-    stream.set_read_timeout(Some(SILENCE)).map_err(broken)?;
-    let mut line = serde_json::to_string(&request).map_err(|error| error.to_string())?;
+    stream.set_read_timeout(silence).map_err(broken)?;
+    let mut line = serde_json::to_string(request).map_err(|error| error.to_string())?;
     line.push('\n');
     (&stream).write_all(line.as_bytes()).map_err(broken)?;
     for line in BufReader::new(&stream).lines() {

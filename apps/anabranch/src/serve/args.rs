@@ -5,24 +5,30 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use anabranch_stack::SynCookies;
+use anabranch_mptcp::Versions;
+use anabranch_stack::{Congestion, Rule, Scheduler, Steering, SynCookies};
 use anabranch_tcp::Ecn;
-use anabranch_tcp::congestion::Algorithm;
 use clap::Args;
+
+use crate::own::{AttachArgs, Mode};
+
+/// Threads at most: as many shards as a host has.
+const MAX_THREADS: usize = 64;
 
 /// Where the control socket is unless told otherwise.
 pub const CONTROL_PATH: &str = "/run/anabranch/control.sock";
 
 /// Serve ports of this host over Multipath TCP and forward each connection to a TCP service.
 ///
-/// Clients connect to this host's own addresses as they always did. Those whose system speaks
+/// Clients connect to this host's own addresses as they always did (or, with --attach packet or xdp,
+/// to addresses that this program has besides on an interface, with nothing set up on the host). Those whose system speaks
 /// Multipath TCP may use several paths at once; all others are served over plain TCP. Nothing has
 /// to change in the service behind.
 ///
 /// It needs the capability CAP_NET_ADMIN, and CAP_NET_RAW to hear of paths that take smaller packets
 /// only (run it as root, or see the README for a service unit).
 /// What it sets up on the host is removed when it stops, and after a crash at the next start.
-/// SIGTERM, SIGINT or SIGHUP stops it: new connections are refused, open ones may finish within --drain
+/// SIGTERM, SIGINT or, without --paths, SIGHUP stops it: new connections are refused, open ones may finish within --drain
 /// seconds; a second signal stops at once.
 #[derive(Args, Debug, Clone)]
 #[command(after_help = "Example, a web server with two uplinks:\n  \
@@ -44,8 +50,12 @@ pub struct ServeArgs {
     #[arg(long, value_name = "ADDR")]
     pub announce: Vec<IpAddr>,
 
+    #[command(flatten)]
+    /// How packets come.
+    pub device: AttachArgs,
+
     /// Name of the TUN device to create
-    #[arg(long, value_name = "NAME", default_value = "anabranch0", value_parser = device_name)]
+    #[arg(long, value_name = "NAME", help_heading = "Attachment", default_value = "anabranch0", value_parser = device_name)]
     pub tun: String,
 
     /// Largest packet on the network, bytes [default: that of the interface with the least]
@@ -55,6 +65,15 @@ pub struct ServeArgs {
     /// Unix socket on which `anabranch ss` asks
     #[arg(long, value_name = "PATH", default_value = CONTROL_PATH)]
     pub control: PathBuf,
+
+    /// Threads to serve with, each with its own share of --memory and --max-connections
+    /// [default: one for each core; with --attach xdp one]
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u8).range(1..=64))]
+    pub threads: Option<u8>,
+
+    /// What is wanted of paths: a file as docs/paths.md describes it, read again on SIGHUP
+    #[arg(long, value_name = "FILE")]
+    pub paths: Option<PathBuf>,
 
     /// Connections served at once; further ones are refused
     #[arg(long, value_name = "NUMBER", default_value_t = 65_536,
@@ -66,9 +85,26 @@ pub struct ServeArgs {
     #[arg(long, value_name = "BYTES", default_value = "1G")]
     pub memory: Memory,
 
-    /// Congestion control of what is sent: cubic, reno or bbr (version 3)
+    /// Which path data goes to: minrtt, roundrobin, redundant, blest, ecf, weighted, backup or
+    /// adaptive, some with settings after a colon (docs/schedulers.md)
+    #[arg(long, value_name = "NAME[:SETTINGS]", default_value = "minrtt")]
+    pub scheduler: Scheduler,
+
+    /// Congestion control of what is sent: cubic, reno or bbr (version 3) for each path by itself;
+    /// lia, olia, balia or wvegas for all paths of a connection together
     #[arg(long, value_name = "NAME", default_value = "cubic")]
-    pub congestion: Algorithm,
+    pub congestion: Congestion,
+
+    /// What clients are told about the paths of what they send, while that is little: on, off, or
+    /// settings such as slower=2,give-up=returnable (docs/schedulers.md)
+    #[arg(long, value_name = "SETTINGS", default_value = "give-up=never")]
+    pub steer: Steering,
+
+    /// Another scheduler, congestion control or steering for some connections (repeatable, the first
+    /// that fits holds): any of peer=ADDR[/BITS], peer-port=N, port=N, local=ADDR and dscp=N, then
+    /// scheduler=NAME (settings after a colon), congestion=NAME or steer=SETTINGS, between blanks
+    #[arg(long, value_name = "RULE", value_parser = super::rule::parse)]
+    pub rule: Vec<Rule>,
 
     /// Explicit congestion notification: off, passive (where clients ask for it) or accurate
     /// (with accurate feedback where they ask for that)
@@ -85,6 +121,10 @@ pub struct ServeArgs {
     /// backlog) or always
     #[arg(long, value_name = "WHEN", default_value = "pressure", value_parser = syn_cookies)]
     pub syn_cookies: SynCookies,
+
+    /// Versions of Multipath TCP to speak: 0 (RFC 6824), 1 (RFC 8684) or all
+    #[arg(long, value_name = "VERSION", default_value = "all")]
+    pub versions: Versions,
 
     /// Seconds that open connections have to finish when the server is told to stop
     #[arg(long, value_name = "SECONDS", default_value_t = 30)]
@@ -251,6 +291,18 @@ fn device_name(text: &str) -> Result<String, String> {
 }
 
 impl ServeArgs {
+    /// Threads to serve with.
+    pub fn threads(&self) -> usize {
+        let cores = || match self.device.attach {
+            // As many as the interface has receive queues: most likely not one for each core.
+            Mode::Xdp => 1,
+            _ => std::thread::available_parallelism().map_or(1, usize::from),
+        };
+        self.threads
+            .map_or_else(cores, usize::from)
+            .min(MAX_THREADS)
+    }
+
     /// Each port with the service behind it.
     ///
     /// # Errors

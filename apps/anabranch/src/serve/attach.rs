@@ -2,29 +2,30 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::AsFd;
 
-use anabranch_drivers::IcmpErrors;
+use anabranch_drivers::Driver;
 use anabranch_drivers::tun::{Tun, TunConfig};
 use anabranch_kernel::attach::STATE_DIR;
-use anabranch_kernel::{Attach, AttachConfig, Monitor, Netlink};
-use anabranch_sockets::{Announcement, Host};
+use anabranch_kernel::{Attach, AttachConfig, Netlink};
+use anabranch_sockets::Announcement;
 use tokio::net::TcpSocket;
 
 use super::args::{Listen, ServeArgs};
 use super::backend::Backend;
 use crate::cli::Failure;
+use crate::device::{NO_PERMISSION, refused};
+use crate::own::AttachArgs;
+use crate::ports::Ports;
 
-const NO_PERMISSION: &str = "serving needs the capability CAP_NET_ADMIN: run it with sudo, or give \
-     it to the binary (sudo setcap cap_net_admin,cap_net_raw+ep PATH), or in a systemd unit set \
-     AmbientCapabilities=CAP_NET_ADMIN CAP_NET_RAW";
-
-/// Refuses addresses that this host does not have.
+/// Refuses addresses that this host, or this program, does not have.
 ///
 /// # Errors
 /// One line naming the argument.
 pub(super) fn check_addresses(args: &ServeArgs) -> Result<(), Failure> {
-    let ours: Vec<IpAddr> = host_addresses()?;
+    let (ours, who) = match args.device.is_tun() {
+        true => (host_addresses()?, "this host has no such address"),
+        false => (args.device.addresses(), "no --address says so"),
+    };
     let of_listen = args
         .listen
         .iter()
@@ -34,9 +35,7 @@ pub(super) fn check_addresses(args: &ServeArgs) -> Result<(), Failure> {
         .chain(of_announce)
         .find(|(_, addr)| !ours.contains(addr))
     {
-        Some((name, addr)) => Err(Failure::Usage(format!(
-            "{name} {addr}: this host has no such address"
-        ))),
+        Some((name, addr)) => Err(Failure::Usage(format!("{name} {addr}: {who}"))),
         None => Ok(()),
     }
 }
@@ -45,8 +44,11 @@ pub(super) fn check_addresses(args: &ServeArgs) -> Result<(), Failure> {
 ///
 /// # Errors
 /// One line naming the argument.
-pub(super) fn check_loops(pairs: &[(Listen, Backend)]) -> Result<(), Failure> {
-    let ours = host_addresses()?;
+pub(super) fn check_loops(args: &ServeArgs, pairs: &[(Listen, Backend)]) -> Result<(), Failure> {
+    let ours = match args.device.is_tun() {
+        true => host_addresses()?,
+        false => args.device.addresses(),
+    };
     for (_, backend) in pairs {
         let found = backend.addresses();
         let own = |to: &SocketAddr| pairs.iter().any(|(listen, _)| listen.takes(*to, &ours));
@@ -67,56 +69,25 @@ fn host_addresses() -> Result<Vec<IpAddr>, Failure> {
     Ok(addresses.iter().map(|own| own.address).collect())
 }
 
-/// What an Ethernet takes, bytes: where nothing else is known.
-const USUAL_MTU: u16 = 1500;
-
-/// The least that any path of IPv6 takes (RFC 8200 §5), bytes; `--mtu` takes no less either.
-const LEAST_MTU: u16 = 1280;
-
-/// The largest packet to send: what was asked for, or what every interface of the host takes.
-///
-/// # Errors
-/// One line.
-pub(super) fn mtu(args: &ServeArgs) -> Result<u16, Failure> {
-    if let Some(mtu) = args.mtu {
-        return Ok(mtu);
-    }
-    let least = Netlink::open()
-        .and_then(|netlink| netlink.uplink_mtu())
-        .map_err(refused)?;
-    Ok(least.map_or(USUAL_MTU, |mtu| {
-        u16::try_from(mtu).unwrap_or(u16::MAX).max(LEAST_MTU)
-    }))
-}
-
-/// Lets `host` have the ICMP errors about its connections, which the kernel gets: without them,
-/// paths that take smaller packets only are not found out.
-pub(super) fn hear_icmp(host: &Host, args: &ServeArgs) {
-    for (ipv6, name) in [(false, "ICMP"), (true, "ICMPv6")] {
-        let ports = args.listen.iter().map(|listen| listen.port);
-        let heard = IcmpErrors::open(ipv6, ports).and_then(|errors| host.hear(errors));
-        match heard {
-            Ok(()) => {}
-            Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
-                tracing::warn!("without CAP_NET_RAW, ICMP errors do not reach connections");
-                return;
-            }
-            Err(error) => tracing::warn!("{name} errors do not reach connections: {error}"),
-        }
-    }
-}
-
-/// Opens the TUN device.
+/// Opens the TUN device, or takes the addresses: a device for each thread.
 ///
 /// # Errors
 /// One line; without permission, what to do.
-pub(super) fn open_device(args: &ServeArgs, mtu: u16) -> Result<Tun, Failure> {
+pub(super) fn open_devices(args: &ServeArgs, mtu: u16) -> Result<Vec<Box<dyn Driver>>, Failure> {
+    if !args.device.is_tun() {
+        return args.device.open(args.threads());
+    }
+    let queues = open_tun(args, mtu)?.into_iter();
+    Ok(queues.map(|queue| Box::new(queue) as _).collect())
+}
+
+fn open_tun(args: &ServeArgs, mtu: u16) -> Result<Vec<Tun>, Failure> {
     let config = TunConfig {
         name: args.tun.clone(),
         mtu,
         ..TunConfig::default()
     };
-    Tun::open(&config).map_err(|error| match error.kind() {
+    Tun::open_queues(&config, args.threads()).map_err(|error| match error.kind() {
         std::io::ErrorKind::PermissionDenied => Failure::Failed(NO_PERMISSION.to_owned()),
         std::io::ErrorKind::ResourceBusy => Failure::Failed(format!(
             "--tun {}: another server has this device; give each its own name",
@@ -139,10 +110,12 @@ pub(super) fn announcements(addresses: &[IpAddr]) -> Vec<Announcement> {
         .collect()
 }
 
-/// Ports of the host's addresses that are routed to a TUN device until this is dropped.
-pub(super) struct Attached {
-    /// One for each set of addresses.
-    attached: Vec<Attach>,
+/// What brings packets here until this is dropped.
+pub(super) enum Attached {
+    /// Ports of the host's addresses, routed to a TUN device: one for each set of addresses.
+    Ports(Ports),
+    /// Addresses of our own: nothing of the host's.
+    Own(AttachArgs),
 }
 
 impl Attached {
@@ -151,6 +124,9 @@ impl Attached {
     /// # Errors
     /// One line; nothing is left changed then.
     pub(super) fn new(args: &ServeArgs) -> Result<Attached, Failure> {
+        if !args.device.is_tun() {
+            return Ok(Attached::Own(args.device.clone()));
+        }
         let left = Attach::recover(STATE_DIR.as_ref()).map_err(refused)?;
         if left > 0 {
             tracing::warn!("removed what {left} server(s) that ended without cleaning up had left");
@@ -166,34 +142,26 @@ impl Attached {
             config.addresses = addresses;
             attached.push(Attach::install(config).map_err(refused)?);
         }
-        Ok(Attached { attached })
+        Ok(Attached::Ports(Ports::new(attached)))
     }
 
-    /// Follows changes of the host's addresses and routes; never returns.
-    pub(super) async fn follow(&mut self) {
-        if let Err(error) = self.follow_while_watched().await {
-            tracing::warn!("changes of addresses and routes are not followed any more: {error}");
+    /// Follows changes of the host's addresses and routes.
+    ///
+    /// # Errors
+    /// One line: the interface of our own addresses is gone. There is no other end.
+    pub(super) async fn follow(&mut self) -> Result<(), Failure> {
+        match self {
+            // They follow with the paths, which are asked first.
+            Attached::Ports(_) => {}
+            Attached::Own(device) => match device.gone().await {
+                Ok(name) => {
+                    let message = format!("the interface {name} is gone");
+                    return Err(Failure::Failed(message));
+                }
+                Err(error) => tracing::warn!("interfaces are not followed any more: {error}"),
+            },
         }
         std::future::pending().await
-    }
-
-    async fn follow_while_watched(&mut self) -> Result<(), Box<dyn std::error::Error>> {
-        let monitor = Monitor::open()?;
-        let ready = anabranch_sockets::watch(monitor.as_fd())?;
-        loop {
-            ready.readable().await?.clear_ready();
-            if monitor.drain()? {
-                self.refresh();
-            }
-        }
-    }
-
-    fn refresh(&mut self) {
-        for attach in &mut self.attached {
-            if let Err(error) = attach.refresh() {
-                tracing::warn!("cannot follow a change of addresses or routes: {error}");
-            }
-        }
     }
 
     /// Gives the ports back.
@@ -201,11 +169,18 @@ impl Attached {
     /// # Errors
     /// One line: what could not be undone.
     pub(super) fn detach(self) -> Result<(), Failure> {
-        let outcomes: Vec<_> = self.attached.into_iter().map(Attach::remove).collect();
-        outcomes
-            .into_iter()
-            .collect::<Result<(), _>>()
-            .map_err(refused)
+        match self {
+            Attached::Ports(ports) => ports.remove().map_err(refused),
+            Attached::Own(_) => Ok(()),
+        }
+    }
+
+    /// What has packets leave by the interface that they should.
+    pub(super) fn ports(&self) -> Option<Ports> {
+        match self {
+            Attached::Ports(ports) => Some(ports.clone()),
+            Attached::Own(_) => None,
+        }
     }
 }
 
@@ -262,13 +237,6 @@ fn is_listened_on(address: SocketAddr) -> bool {
         socket.bind(address)
     });
     bound.is_err_and(|error| error.kind() == std::io::ErrorKind::AddrInUse)
-}
-
-fn refused(error: anabranch_kernel::Error) -> Failure {
-    Failure::Failed(match error {
-        anabranch_kernel::Error::Permission { .. } => NO_PERMISSION.to_owned(),
-        error => error.to_string(),
-    })
 }
 
 #[cfg(test)]

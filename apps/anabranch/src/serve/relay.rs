@@ -4,16 +4,20 @@
 //! of that direction alone, a reset as a reset. A side that does not read is not read for.
 
 use std::cell::RefCell;
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, IoSlice};
 use std::pin::pin;
 
 use anabranch_sockets::{ReadHalf, Stream, WriteHalf};
 use bytes::{Bytes, BytesMut};
+use smallvec::SmallVec;
 use tokio::io::{AsyncWriteExt, Interest};
 use tokio::net::{TcpStream, tcp};
 
 /// The most that is read from the service at a time, bytes: what one super-frame carries.
 const CHUNK: usize = 64 * 1024;
+
+/// Chunks written at once: as many packets as a super-frame carries.
+const MAX_CHUNKS: usize = 48;
 
 /// A read of fewer bytes than this is copied out, so that it does not keep a whole buffer alive.
 const SMALL: usize = CHUNK / 4;
@@ -82,11 +86,46 @@ async fn up(
     mut backend: tcp::WriteHalf<'_>,
     carried: &mut u64,
 ) -> io::Result<()> {
+    let mut chunks = SmallVec::new();
     while let Some(chunk) = client.read_chunk().await? {
-        backend.write_all(&chunk).await?;
-        *carried += chunk.len() as u64;
+        chunks.push(chunk);
+        gather(&mut client, &mut chunks);
+        *carried += write_all(&mut backend, &chunks).await?;
+        chunks.clear();
     }
     backend.shutdown().await
+}
+
+/// What is written at once: one super-frame, or as much of single packets.
+type Chunks = SmallVec<[Bytes; 4]>;
+
+/// Adds what else has arrived, up to about [`CHUNK`] bytes. An end or an error is found again.
+fn gather(client: &mut ReadHalf<'_>, chunks: &mut Chunks) {
+    let mut bytes = chunks.iter().map(Bytes::len).sum::<usize>();
+    while bytes < CHUNK
+        && chunks.len() < MAX_CHUNKS
+        && let Ok(Some(chunk)) = client.try_read_chunk()
+    {
+        bytes += chunk.len();
+        chunks.push(chunk);
+    }
+}
+
+/// Writes all of `chunks`, in one call if the service takes them; says how many bytes it was.
+async fn write_all(backend: &mut tcp::WriteHalf<'_>, chunks: &Chunks) -> io::Result<u64> {
+    let slices = chunks.iter().map(|chunk| IoSlice::new(chunk));
+    let mut slices: SmallVec<[IoSlice<'_>; MAX_CHUNKS]> = slices.collect();
+    let (mut left, mut written) = (&mut slices[..], 0);
+    while !left.is_empty() {
+        match backend.write_vectored(left).await? {
+            0 => return Err(ErrorKind::WriteZero.into()),
+            n => {
+                written += n as u64;
+                IoSlice::advance_slices(&mut left, n);
+            }
+        }
+    }
+    Ok(written)
 }
 
 /// Service to client, until the service has finished. Gives the client back.

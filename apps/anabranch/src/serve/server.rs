@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anabranch_sockets::{Host, ListenConfig, Listener, Stream};
+use anabranch_sockets::{ListenConfig, Listener, Shards, Stream};
 use tokio::sync::mpsc;
 
 use super::args::Listen;
@@ -17,7 +17,7 @@ const FAREWELL: Duration = Duration::from_secs(1);
 /// Ports of one host, forwarded to services.
 #[derive(Debug)]
 pub struct Server {
-    host: Host,
+    host: Shards,
     fast_open: Option<usize>,
     /// Cloned into each task: when all clones are gone, all tasks have ended.
     alive: mpsc::Sender<()>,
@@ -25,11 +25,11 @@ pub struct Server {
 }
 
 impl Server {
-    /// A server on `host`, without ports.
-    pub fn new(host: Host) -> Server {
+    /// A server on a host, without ports.
+    pub fn new(host: impl Into<Shards>) -> Server {
         let (alive, all_gone) = mpsc::channel(1);
         Server {
-            host,
+            host: host.into(),
             fast_open: None,
             alive,
             all_gone,
@@ -43,20 +43,23 @@ impl Server {
         self
     }
 
-    /// Forwards each connection to `listen` to `backend` from now on, in tasks of the current
-    /// runtime.
+    /// Forwards each connection to `listen` to `backend` from now on, in tasks of its
+    /// shard.
     ///
     /// # Errors
-    /// Those of [`Host::listen`].
+    /// Those of [`anabranch_sockets::Host::listen`].
     pub fn serve(&self, listen: Listen, backend: Backend) -> io::Result<()> {
         let config = ListenConfig {
             addr: listen.addr,
             fast_open: self.fast_open,
             ..ListenConfig::port(listen.port)
         };
-        let listener = self.host.listen(config)?;
+        let listeners = self.host.listen(&config)?;
         tracing::info!("serving {listen}, forwarding to {}", backend.target());
-        tokio::spawn(accept(listener, Arc::new(backend), self.alive.clone()));
+        let backend = Arc::new(backend);
+        for (shard, listener) in self.host.iter().zip(listeners) {
+            shard.spawn(accept(listener, Arc::clone(&backend), self.alive.clone()));
+        }
         Ok(())
     }
 

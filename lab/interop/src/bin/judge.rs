@@ -3,14 +3,15 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use anabranch_interop::capture::read_pcap;
+use anabranch_capture::Judge;
+use anabranch_interop::exchange::PLAN_LEN;
 
 fn main() -> ExitCode {
     let Some(path) = std::env::args().nth(1) else {
         eprintln!("usage: judge FILE.pcap");
         return ExitCode::from(2);
     };
-    let judge = match read_pcap(Path::new(&path), Vec::new()) {
+    let judge = match Judge::read(Path::new(&path), Vec::new(), PLAN_LEN as u64) {
         Ok(judge) => judge,
         Err(error) => {
             eprintln!("{path}: {error}");

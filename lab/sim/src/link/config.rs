@@ -12,7 +12,7 @@ pub struct LinkConfig {
     pub delay: Duration,
     /// Up to so much more delay, uniform; by itself it never reorders.
     pub jitter: Duration,
-    /// What may wait for the transmitter; more is dropped at the tail.
+    /// What may wait for the transmitter; more is dropped.
     pub queue: Queue,
     /// Packets lost on the wire (they have used capacity).
     pub loss: Loss,
@@ -45,6 +45,9 @@ pub enum Queue {
     Bytes(u64),
     /// So many packets.
     Packets(usize),
+    /// So many packets, some of which are dropped early, by chance, so that those who share the
+    /// queue do not all lose at once (random early detection).
+    Early(usize),
 }
 
 /// Loss models.

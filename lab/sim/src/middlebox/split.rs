@@ -1,7 +1,7 @@
 //! Cutting segments in two.
 
 use crate::network::Middlebox;
-use crate::segment::TcpView;
+use crate::segment::{NOP, TcpView};
 use anabranch_tcp::Instant;
 use anabranch_wire::tcp::Flags;
 use bytes::Bytes;
@@ -46,7 +46,6 @@ impl Middlebox for Split {
 
 /// The packet with these bytes of its payload.
 fn part(packet: &[u8], view: &TcpView, range: std::ops::Range<usize>, options: bool) -> Bytes {
-    const NOP: u8 = 1;
     let payload = &packet[view.payload.clone()];
     let mut bytes = packet[..view.payload.start].to_vec();
     if !options {

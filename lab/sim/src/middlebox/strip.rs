@@ -1,7 +1,7 @@
-//! Removing options and dropping packets.
+//! Removing Multipath TCP options.
 
 use crate::network::Middlebox;
-use crate::segment::TcpView;
+use crate::segment::{NOP, TcpView};
 use anabranch_tcp::Instant;
 use bytes::Bytes;
 
@@ -36,7 +36,6 @@ impl<F: FnMut(&Sighting<'_>) -> bool> Strip<F> {
 
 impl<F: FnMut(&Sighting<'_>) -> bool> Middlebox for Strip<F> {
     fn pass(&mut self, now: Instant, packet: Bytes) -> Vec<Bytes> {
-        const NOP: u8 = 1;
         let Ok(view) = TcpView::parse(&packet) else {
             return vec![packet];
         };
@@ -59,26 +58,5 @@ impl<F: FnMut(&Sighting<'_>) -> bool> Middlebox for Strip<F> {
         }
         view.fix_checksum(&mut bytes);
         vec![bytes.into()]
-    }
-}
-
-/// Drops packets.
-pub struct Filter<F> {
-    drops: F,
-}
-
-impl<F: FnMut(&TcpView, &[u8]) -> bool> Filter<F> {
-    /// Drops the TCP packets of which `drops`, given the view and the bytes, says so.
-    pub fn new(drops: F) -> Filter<F> {
-        Filter { drops }
-    }
-}
-
-impl<F: FnMut(&TcpView, &[u8]) -> bool> Middlebox for Filter<F> {
-    fn pass(&mut self, _: Instant, packet: Bytes) -> Vec<Bytes> {
-        match TcpView::parse(&packet) {
-            Ok(view) if (self.drops)(&view, &packet) => vec![],
-            _ => vec![packet],
-        }
     }
 }

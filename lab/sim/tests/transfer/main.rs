@@ -10,6 +10,7 @@ mod mtu;
 mod outage;
 mod plain;
 mod random;
+mod versions;
 
 use anabranch_sim::{LinkConfig, Path, Report, Scene};
 use anabranch_stack::{FlowInfo, Protocol};

@@ -4,7 +4,7 @@
 use crate::{at_ms, is_mptcp, paths, run, server};
 use anabranch_sim::middlebox::{Filter, Keep, Nat, Renumber, Sighting, Split, Strip};
 use anabranch_sim::segment::TcpView;
-use anabranch_sim::{Loss, Middlebox, Report, Scene};
+use anabranch_sim::{Loss, Middlebox, Placed, Report, Scene, Way};
 use anabranch_tcp::Instant;
 use anabranch_wire::tcp::Flags;
 use bytes::Bytes;
@@ -29,9 +29,15 @@ fn finish(
     up: Option<Box<dyn Middlebox>>,
     down: Option<Box<dyn Middlebox>>,
 ) -> Report {
-    let up = up.map(|b| (0, true, b));
-    let down = down.map(|b| (0, false, b));
-    let mut world = scene.build_with(up.into_iter().chain(down).collect());
+    let placed = |way| {
+        move |middlebox| Placed {
+            path: 0,
+            way,
+            middlebox,
+        }
+    };
+    let boxes = up.map(placed(Way::There)).into_iter();
+    let mut world = scene.build_with(boxes.chain(down.map(placed(Way::Back))).collect());
     let report = world.run().unwrap_or_else(|f| panic!("{f}"));
     assert_eq!(report.client.received, scene.server.send);
     assert_eq!(report.server.received, scene.client.send);
@@ -192,6 +198,8 @@ fn dss_removed_midway_on_one_of_two_paths() {
 fn dss_removed_midway_on_the_only_path() {
     for (up, down) in [(true, false), (false, true), (true, true)] {
         let boxed = || -> Box<dyn Middlebox> { Box::new(Strip::new(late)) };
-        through_boxes(1, up.then(boxed), down.then(boxed));
+        let mut scene = Scene::new(1, paths(1)).bulk(1_000_000, 1_000_000);
+        scene.config.mptcp.plain_midway = true;
+        finish(&scene, up.then(boxed), down.then(boxed));
     }
 }

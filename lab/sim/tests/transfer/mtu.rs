@@ -2,7 +2,7 @@
 
 use crate::{at_ms, is_mptcp, paths, server};
 use anabranch_sim::middlebox::Narrow;
-use anabranch_sim::{Middlebox, Scene};
+use anabranch_sim::{Placed, Scene, Way};
 use anabranch_tcp::Instant;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
@@ -23,7 +23,7 @@ fn through(mtu: u16, from: Instant, n: usize, mptcp: bool, v6: bool) {
         router,
         silent: false,
     };
-    let boxes = [true, false].map(|there| (0, there, Box::new(narrow) as Box<dyn Middlebox>));
+    let boxes = [Way::There, Way::Back].map(|way| Placed::new(0, way, narrow));
     let mut world = scene.build_with(boxes.into());
     let report = world.run().unwrap_or_else(|f| panic!("{f}"));
     assert_eq!(report.client.received, 3_000_000);
@@ -72,7 +72,7 @@ fn swallowed(mtu: u16, from: Instant, n: usize, mptcp: bool, v6: bool) -> u32 {
         router: Ipv4Addr::UNSPECIFIED.into(),
         silent: true,
     };
-    let boxes = [true, false].map(|there| (0, there, Box::new(narrow) as Box<dyn Middlebox>));
+    let boxes = [Way::There, Way::Back].map(|way| Placed::new(0, way, narrow));
     let mut world = scene.build_with(boxes.into());
     let report = world.run().unwrap_or_else(|f| panic!("{f}"));
     assert_eq!(report.client.received, 15_000_000);

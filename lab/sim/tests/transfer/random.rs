@@ -1,8 +1,9 @@
 //! Thousands of small transfers over random networks: every byte, every end, every time.
 
+use anabranch_mptcp::{Version, Versions};
 use anabranch_sim::middlebox::{Keep, Nat, Renumber, Split};
 use anabranch_sim::{
-    Change, Faults, LinkConfig, Loss, Middlebox, Pace, Path, Plan, Queue, Rng, Scene, seeds,
+    Change, Faults, LinkConfig, Loss, Pace, Path, Placed, Plan, Queue, Rng, Scene, Way, seeds,
 };
 use anabranch_stack::Config;
 use anabranch_tcp::Instant;
@@ -50,18 +51,18 @@ fn nat(rng: &mut Rng, n: u8, v6: bool) -> Nat {
 }
 
 /// On some paths: renumbering, and segments cut in two in either direction.
-fn boxes(rng: &mut Rng, paths: usize) -> Vec<(usize, bool, Box<dyn Middlebox>)> {
-    let mut boxes: Vec<(usize, bool, Box<dyn Middlebox>)> = vec![];
+fn boxes(rng: &mut Rng, paths: usize) -> Vec<Placed> {
+    let mut boxes = vec![];
     for n in 0..paths {
-        for there in [true, false] {
+        for (way, other) in [(Way::There, Way::Back), (Way::Back, Way::There)] {
             if rng.chance(0.3) {
                 let renumber = Renumber::new(rng.next_u64() as u32);
-                boxes.push((n, there, Box::new(renumber)));
-                boxes.push((n, !there, Box::new(renumber.counterpart())));
+                boxes.push(Placed::new(n, way, renumber));
+                boxes.push(Placed::new(n, other, renumber.counterpart()));
             }
             if rng.chance(0.3) {
                 let keep = rng.pick(&[Keep::Both, Keep::First]);
-                boxes.push((n, there, Box::new(Split(keep))));
+                boxes.push(Placed::new(n, way, Split(keep)));
             }
         }
     }
@@ -103,7 +104,11 @@ pub(crate) fn scene(seed: u64) -> Scene {
     scene.server_config = Some(config(&mut rng));
     let (client, server) = plans(&mut rng);
     (scene.client, scene.server) = (Plan { key: 0, ..client }, Plan { key: 1, ..server });
-    scene
+    let mut rng = Rng::new(seed).fork(0x6824);
+    let (all, old) = (Versions::ALL, Versions::only(Version::V0));
+    let new = Versions::only(Version::V1);
+    let (client, server) = (rng.pick(&[all, new, old]), rng.pick(&[all, all, new, old]));
+    scene.versions(client, server)
 }
 
 fn config(rng: &mut Rng) -> Config {

@@ -5,12 +5,11 @@ use crate::config::SubflowId;
 use crate::event::FallbackReason;
 use crate::handshake::Role;
 use crate::mapping::TxMapping;
-use crate::schedule::{Candidate, View};
+use crate::schedule::Purpose;
 use crate::send::{Fin, Fit, Run};
 use crate::subflow::Subflow;
 use anabranch_tcp::Instant;
 use anabranch_wire::checksum;
-use smallvec::SmallVec;
 use std::time::Duration;
 
 /// Largest payload of a mapping: its length has 16 bits, one may be the DATA_FIN.
@@ -22,12 +21,18 @@ impl Connection {
     /// Give data to subflows as far as windows allow.
     pub(super) fn assign(&mut self, now: Instant) {
         if self.mode == Mode::Opening {
+            self.speak_early(now);
             self.speak_first(now);
         }
+        self.scheduling.asked(now);
+        self.tx.spread = self.paths.active().nth(1).is_some();
         if self.mode == Mode::Multipath {
             while self.assign_again(now) {}
+            while self.assign_copy(now) || self.assign_new(now) {}
+            self.unblock(now);
+        } else {
+            while self.assign_new(now) {}
         }
-        while self.assign_new(now) {}
         self.arm_cork(now);
         self.speak_last();
         self.note_blocked();
@@ -45,17 +50,18 @@ impl Connection {
             .is_some_and(|s| s.tcb.is_synchronized() && s.rx.first_waiting().is_none());
         if waiting && open && self.handshake.role == Role::Acceptor {
             self.fall_back_from_start(now, 0, FallbackReason::ThirdAck);
+            self.update_plain_fin();
         }
     }
 
-    /// No data is left to take the DATA_FIN along: an ACK does.
+    /// No data is left to take the DATA_FIN along: an ACK on each subflow does, for nobody would
+    /// hear that one was lost.
     fn speak_last(&mut self) {
-        if self.mode == Mode::Multipath
-            && self.tx.fin() == Fin::Wanted
-            && self.tx.fin_due()
-            && let Some(id) = self.paths.best()
-        {
-            self.request_bare_ack(id);
+        let due = self.tx.fin() == Fin::Wanted && self.tx.fin_due();
+        if due && self.mode == Mode::Multipath {
+            self.paths.restart();
+            let active = self.paths.list.iter_mut().filter(|s| s.is_active());
+            active.for_each(|s| s.tcb.request_bare_ack());
         }
     }
 
@@ -74,16 +80,44 @@ impl Connection {
             self.tx.spare(end);
             return true;
         }
-        let Some(id) = self.pick(now, &candidates, len, true) else {
+        let Some(id) = self.pick(now, &candidates, len, Purpose::Again) else {
             return false;
         };
-        let Some(run) = self.tx.reassign(end, id) else {
-            return true;
-        };
-        self.counters.reinjections += 1;
-        self.counters.bytes_reinjected += len;
-        self.map(id, &run);
+        if let Some(len) = self.send_again(now, end, id, Purpose::Again) {
+            self.counters.reinjections += 1;
+            self.counters.bytes_reinjected += len;
+        }
         true
+    }
+
+    /// One run that is under way, once more, where the scheduler wants it so.
+    fn assign_copy(&mut self, now: Instant) -> bool {
+        if self.paths.list.len() < 2 || !self.scheduling.copies() || !self.tx.outstanding() {
+            return false;
+        }
+        let candidates = self.candidates_for_copies();
+        let Some(copy) = self.pick_copy(now, &candidates) else {
+            return false;
+        };
+        if let Some(len) = self.send_again(now, copy.run, copy.to, Purpose::Copy) {
+            self.counters.copies += 1;
+            self.counters.bytes_copied += len;
+        }
+        true
+    }
+
+    /// Give a run to one more subflow: its bytes.
+    pub(super) fn send_again(
+        &mut self,
+        now: Instant,
+        end: u64,
+        to: SubflowId,
+        purpose: Purpose,
+    ) -> Option<u64> {
+        let run = self.tx.reassign(end, to)?;
+        self.scheduling.sent(now, to, &run, purpose);
+        self.map(to, &run);
+        Some(run.len())
     }
 
     /// One run of new bytes.
@@ -93,7 +127,7 @@ impl Connection {
             return false;
         }
         let candidates = self.candidates(None, queued);
-        let Some(id) = self.pick(now, &candidates, queued, false) else {
+        let Some(id) = self.pick(now, &candidates, queued, Purpose::New) else {
             return false;
         };
         let Some(i) = self.paths.index(id) else {
@@ -104,75 +138,18 @@ impl Connection {
             return false;
         };
         // MP_CAPABLE with data has no room for DATA_FIN.
-        let first = self.handshake.must_prove() && self.tx.next() == 0;
-        let run = self
-            .tx
-            .assign(len, id, fit.mss, self.mode == Mode::Multipath && !first);
+        let first = self.handshake.must_prove_with_data() && self.tx.next() == self.first_data();
+        let with_fin = self.mode == Mode::Multipath && !first;
+        let run = self.tx.assign(now, len, (id, fit.mss), with_fin);
+        self.scheduling.sent(now, id, &run, Purpose::New);
         self.map(id, &run);
         true
     }
 
-    /// Subflows that may take a run now; `again` if it was sent before.
-    fn candidates(&self, again: Option<&Run>, queued: u64) -> SmallVec<[Candidate; 8]> {
-        let usable = |s: &&Subflow| self.usable(s);
-        let regular = self
-            .paths
-            .list
-            .iter()
-            .filter(usable)
-            .any(|s| !s.backup.any());
-        let list = self.paths.list.iter().filter(usable);
-        let list = list.filter(|s| !(regular && s.backup.any()));
-        let list = list.filter(|s| again.is_none_or(|run| !run.held_by(s.id)));
-        list.map(|s| self.candidate(s, again.is_some(), queued))
-            .collect()
-    }
-
-    /// Whether a subflow may be given data: it is active and delivers, or it is the only one.
-    fn usable(&self, s: &Subflow) -> bool {
-        s.is_active() && (!s.stale || self.paths.active().count() == 1)
-    }
-
-    fn candidate(&self, s: &Subflow, again: bool, queued: u64) -> Candidate {
-        let room = s.tcb.room();
-        let enough = if again {
-            room > 0 && room >= queued.min(least_run(s))
-        } else {
-            self.tx.fit(&self.fit_of(s)).is_some()
-        };
-        Candidate {
-            id: s.id,
-            srtt: s.tcb.srtt(),
-            room: if enough { room } else { 0 },
-            cwnd: s.tcb.cwnd(),
-            in_flight: s.tcb.in_flight(),
-            mss: s.tcb.mss(),
-            backup: s.backup.any(),
-        }
-    }
-
-    fn pick(
-        &mut self,
-        now: Instant,
-        candidates: &[Candidate],
-        queued: u64,
-        reinjection: bool,
-    ) -> Option<SubflowId> {
-        let view = View {
-            now,
-            candidates,
-            queued,
-            window: self.tx.window(),
-            reinjection,
-        };
-        let chosen = candidates.get(self.scheduler.pick(&view)?)?;
-        (chosen.room > 0).then_some(chosen.id)
-    }
-
     /// What bounds a run of new bytes on a subflow.
-    fn fit_of(&self, s: &Subflow) -> Fit {
+    pub(super) fn fit_of(&self, s: &Subflow) -> Fit {
         let mss = u64::from(s.tcb.mss()).max(1);
-        let first = self.handshake.must_prove() && self.tx.next() == 0;
+        let first = self.handshake.must_prove() && self.tx.next() == self.first_data();
         // The implicit mapping of MP_CAPABLE: one wire segment.
         let max = if first {
             mss
@@ -181,6 +158,7 @@ impl Connection {
         };
         Fit {
             room: s.tcb.room(),
+            window: self.tx.window_of(s.id),
             mss,
             max,
             least: least_run(s),
@@ -190,40 +168,48 @@ impl Connection {
     }
 
     /// Give a run to a subflow.
-    fn map(&mut self, id: SubflowId, run: &Run) {
+    pub(crate) fn map(&mut self, id: SubflowId, run: &Run) {
+        let Some(i) = self.paths.index(id) else {
+            return;
+        };
+        let rel = self.paths.list[i].tcb.snd_end();
+        let mapping = self.mapping(i, run, rel);
+        let plain = matches!(self.mode, Mode::Plain { .. });
+        let subflow = &mut self.paths.list[i];
+        subflow.tx.push(mapping);
+        subflow.tcb.append(run.len(), !plain);
+    }
+
+    /// The mapping of a run at a subflow position.
+    pub(crate) fn mapping(&mut self, i: usize, run: &Run, rel: u64) -> TxMapping {
         let (data, sum) = if self.handshake.checksum && self.mode == Mode::Multipath {
             let (data, sum) = self.tx.payload_sum(run);
             (data, Some(sum))
         } else {
             (self.tx.payload(run), None)
         };
-        let space = self.handshake.local.space();
-        let plain = matches!(self.mode, Mode::Plain { .. });
-        let Some(subflow) = self.paths.get_mut(id) else {
-            return;
-        };
         let mut mapping = TxMapping {
-            rel: subflow.tcb.snd_end(),
+            rel,
             position: run.start,
             len: run.len() as u16,
             fin: run.fin,
             checksum: None,
             data,
         };
-        mapping.checksum = sum.map(|sum| {
-            let ssn = (mapping.rel as u32).wrapping_add(1);
-            checksum::dss(space.dsn(mapping.position), ssn, mapping.wire_len(), sum)
-        });
-        subflow.tx.push(mapping);
-        subflow.tcb.append(run.len(), !plain);
+        let (space, ssn) = (self.handshake.local.space(), self.paths.list[i].ssn(rel));
+        mapping.checksum =
+            sum.map(|sum| checksum::dss(space.dsn(mapping.position), ssn, mapping.wire_len(), sum));
+        mapping
     }
 
     /// Where a window holds data back, the data level's or a subflow's own, idle subflows probe:
-    /// a lost window update is recovered. Where the congestion window does, it may grow.
+    /// a lost window update is recovered, or a lost DATA_ACK. Where the congestion window does, it
+    /// may grow.
     fn note_blocked(&mut self) {
         let fresh = self.tx.unassigned();
-        let waiting = fresh > 0 || self.tx.reinjection().is_some();
-        let limited = fresh > self.tx.window();
+        let asks = self.timers.asks();
+        let waiting = fresh > 0 || self.tx.reinjection().is_some() || asks;
+        let limited = fresh > self.tx.window() || asks;
         let open = self.tx.window() > 0;
         if waiting || self.blocked {
             for subflow in self.paths.list.iter_mut().filter(|s| s.is_active()) {
@@ -241,7 +227,7 @@ impl Connection {
 /// The shortest run worth making on a subflow where there is more: two segments, as far as waiting
 /// for them leaves no more than a quarter of the window unused. A small window is needed as a
 /// whole: a segment that is alone in the network may be acknowledged late (RFC 5681 §4.2).
-fn least_run(s: &Subflow) -> u64 {
+pub(super) fn least_run(s: &Subflow) -> u64 {
     let mss = u64::from(s.tcb.mss()).max(1);
     let out = s.tcb.in_flight() + s.tcb.unsent();
     let quarter = (out + s.tcb.room()) / 4;

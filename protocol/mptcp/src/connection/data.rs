@@ -3,14 +3,15 @@
 use super::input::Incoming;
 use super::{Connection, Mode, Paths};
 use crate::config::SubflowId;
+use crate::keys::Version;
 use crate::mapping::{Check, Delivery, RxMapping};
 use crate::send::Fin;
+use crate::space;
 use crate::subflow::Phase;
 use crate::subflow::Subflow;
 use anabranch_tcp::{Instant, Receipt};
-use anabranch_wire::Seq;
 use anabranch_wire::checksum::Sum;
-use anabranch_wire::mptcp::{Capable, Dss, DssMapping};
+use anabranch_wire::mptcp::{Capable, Dss, DssMapping, ResetReason};
 use smallvec::SmallVec;
 
 impl Connection {
@@ -49,13 +50,14 @@ impl Connection {
         }
     }
 
-    /// Mappings on a segment: DSS, or the implicit one of MP_CAPABLE with data.
+    /// Mappings on a segment with `len` bytes of payload: DSS, or the implicit one of MP_CAPABLE
+    /// with data.
     pub(super) fn learn_mappings(
         &mut self,
-        now: Instant,
         i: usize,
         incoming: &Incoming<'_>,
         receipt: &Receipt,
+        len: u32,
         out: &mut Delivery,
     ) {
         let Some(remote) = self.handshake.remote else {
@@ -65,14 +67,19 @@ impl Connection {
             data: Some(data), ..
         }) = incoming.capable
             && self.paths.list[i].phase == Phase::Initial
+            && data.len > 0
         {
             self.handshake.confirmed = true;
+            self.long_ack |= self.in_order(receipt, len);
             let mapping = DssMapping {
-                dsn: anabranch_wire::mptcp::Dsn::Long(remote.space().dsn(0)),
+                dsn: anabranch_wire::mptcp::Dsn::Long(remote.derived.idsn.wrapping_add(1)),
                 ssn: 1,
                 len: data.len,
                 checksum: data.checksum,
             };
+            if !self.checksum_as_agreed(&mapping) {
+                return self.paths.list[i].reset(ResetReason::MptcpError);
+            }
             return self.learn(i, &mapping, false, receipt, out);
         }
         let Some(dss) = incoming.dss else {
@@ -81,15 +88,26 @@ impl Connection {
         let Some(mapping) = dss.mapping else {
             return;
         };
-        self.long_ack |= mapping.dsn.is_long();
-        if mapping.len == 0 {
-            self.on_infinite_mapping(now, i, &mapping, receipt);
+        let bytes = mapping.len - u16::from(dss.data_fin && mapping.len > 0);
+        if bytes == 0 {
             return;
         }
-        if dss.data_fin && mapping.len == 1 {
-            return;
+        if !self.checksum_as_agreed(&mapping) {
+            return self.paths.list[i].reset(ResetReason::MptcpError);
+        }
+        if self.in_order(receipt, len) {
+            self.long_ack = mapping.dsn.is_long();
         }
         self.learn(i, &mapping, dss.data_fin, receipt, out);
+    }
+
+    /// Whether a mapping has a checksum if, and only if, they are in use (RFC 8684 §3.3.1). In
+    /// version 0 one too many is ignored (RFC 6824 §3.3).
+    fn checksum_as_agreed(&self, mapping: &DssMapping) -> bool {
+        match mapping.checksum {
+            None => !self.handshake.checksum,
+            Some(_) => self.handshake.checksum || self.handshake.version == Version::V0,
+        }
     }
 
     fn learn(
@@ -100,7 +118,7 @@ impl Connection {
         receipt: &Receipt,
         out: &mut Delivery,
     ) {
-        let Some((rel, position)) = self.place(mapping, receipt.rcv_nxt) else {
+        let Some((rel, position)) = self.place(i, mapping, receipt.rcv_nxt) else {
             self.counters.bad_options += 1;
             return;
         };
@@ -121,13 +139,12 @@ impl Connection {
     }
 
     /// Subflow and data position of a mapping's first byte.
-    pub(crate) fn place(&self, mapping: &DssMapping, rcv_nxt: u64) -> Option<(u64, u64)> {
+    pub(crate) fn place(&self, i: usize, mapping: &DssMapping, rcv_nxt: u64) -> Option<(u64, u64)> {
         let space = self.handshake.remote?.space();
         let position = space.position(mapping.dsn, self.rx.next())?;
-        // The first byte after the SYN is 1; expand to 64 bits around what is expected.
-        let offset = Seq(mapping.ssn.wrapping_sub(1)).since(Seq(rcv_nxt as u32));
-        let rel = rcv_nxt.checked_add_signed(i64::from(offset))?;
-        Some((rel, position))
+        let before = u64::from(self.paths.list[i].syn_data.received);
+        let rel = space::subflow_position(mapping.ssn, rcv_nxt.saturating_sub(before))?;
+        Some((before + rel, position))
     }
 
     /// What to verify of a mapping, where checksums are in use.
@@ -162,10 +179,13 @@ impl Connection {
             self.counters.checksum_failures += 1;
             return;
         }
-        if self.rx.set_fin(start.saturating_add(u64::from(before))) {
-            self.paths.list[i].tcb.request_ack();
-        } else {
+        let known = self.rx.knows_fin();
+        if !self.rx.set_fin(start.saturating_add(u64::from(before))) {
             self.counters.bad_options += 1;
+        } else if !known || self.rx.fin_reached() {
+            // One that cannot be acknowledged yet is not answered each time: the peer's answer
+            // would be its own DATA_FIN again.
+            self.paths.list[i].tcb.request_ack();
         }
     }
 
@@ -184,6 +204,8 @@ impl Connection {
         }
         self.note_room();
         self.update_closing(now);
+        self.forget_keys();
+        self.steer(now);
         self.pump_signals(now);
         self.arm_data_timer(now, false);
     }
@@ -221,23 +243,6 @@ impl Connection {
             self.tx.doubt(mapping.run(), gone, &live);
         }
     }
-
-    /// A subflow whose retransmission timer ran out without progress leaves what it has to the
-    /// others too.
-    pub(super) fn note_stale(&mut self, i: usize) {
-        let subflow = &mut self.paths.list[i];
-        if subflow.stale || subflow.tcb.rto_streak() == 0 || !subflow.is_active() {
-            return;
-        }
-        subflow.stale = true;
-        let live = self.paths.live();
-        if self.mode != Mode::Multipath || live.is_empty() {
-            return;
-        }
-        for mapping in self.paths.list[i].tx.iter() {
-            self.tx.doubt(mapping.run(), None, &live);
-        }
-    }
 }
 
 impl Paths {
@@ -256,6 +261,12 @@ impl Paths {
             u64::try_from(scaled).unwrap_or(u64::MAX)
         };
         self.active().map(window).fold(0, u64::saturating_add)
+    }
+
+    /// Subflows that carry data, but for one.
+    pub(crate) fn active_besides(&self, i: usize) -> usize {
+        let others = self.list.iter().enumerate().filter(|(k, _)| *k != i);
+        others.filter(|(_, s)| s.is_active()).count()
     }
 
     /// Subflows that are not ending, but for one.

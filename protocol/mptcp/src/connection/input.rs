@@ -67,7 +67,10 @@ impl Connection {
             return;
         };
         let incoming = Incoming::new(options);
-        if self.admit(i, &segment, &incoming) == Verdict::Drop {
+        if segment.flags.has(Flags::SYN) && incoming.capable.is_none() {
+            self.on_bare_syn(now, i, &segment);
+        }
+        if self.admit(now, i, &segment, &incoming) == Verdict::Drop {
             return self.update(now);
         }
         let multipath = self.mode == Mode::Multipath;
@@ -77,18 +80,20 @@ impl Connection {
         let grant = self.grant(i);
         let subflow = &mut self.paths.list[i];
         let was_synchronized = subflow.tcb.is_synchronized();
+        let timeouts = subflow.tcb.rto_streak();
         let receipt = subflow.tcb.on_segment(now, &segment, grant);
         subflow.note(receipt.change);
-        let recovered = subflow.stale && subflow.tcb.rto_streak() == 0;
-        subflow.stale &= !recovered;
+        let recovered = subflow.revive(now, timeouts, segment.len == 0);
         if receipt.peer_wnd.is_some() {
             self.paths.last_active = id;
         }
         if recovered {
             self.rescue();
         }
-        if segment.flags.has(Flags::RST) {
-            self.on_reset(i, &incoming);
+        if self.closes_fast(id) {
+            self.await_reset(now, i, &segment, &incoming);
+        } else if segment.flags.has(Flags::RST) {
+            self.on_reset(now, i, &incoming);
         } else {
             if !was_synchronized && self.paths.list[i].tcb.is_synchronized() {
                 self.on_synchronized(now, i, &incoming);
@@ -98,9 +103,11 @@ impl Connection {
                     let mapping = incoming.dss.and_then(|d| d.mapping);
                     let infinite = mapping.is_some_and(|m| m.len == 0);
                     self.counters.infinite_in += u64::from(infinite);
+                    self.on_late_fail(i, &incoming);
                     self.on_plain(now, i, &receipt, &payload);
                 }
                 Mode::Opening | Mode::Multipath => {
+                    self.couple();
                     self.on_multipath(now, i, &segment, &receipt, &incoming, &payload);
                 }
             }
@@ -108,21 +115,49 @@ impl Connection {
         self.update(now);
     }
 
+    /// The SYN again, without MP_CAPABLE: our SYN+ACK with the option did not arrive, or the SYN
+    /// was taken for lost because of it (RFC 8684 §3.1). The next SYN+ACK is without it too.
+    fn on_bare_syn(&mut self, now: Instant, i: usize, segment: &Segment) {
+        let subflow = &self.paths.list[i];
+        let opening = subflow.phase == Phase::Initial && self.mode == Mode::Opening;
+        let again = segment.flags == Flags::SYN && subflow.tcb.irs() == Some(segment.seq);
+        if opening && again && self.handshake.role == Role::Acceptor {
+            self.plain_from_start(now, FallbackReason::Syn);
+        }
+    }
+
     /// Look at handshake options before the Tcb acts.
-    fn admit(&mut self, i: usize, segment: &Segment, incoming: &Incoming<'_>) -> Verdict {
+    fn admit(
+        &mut self,
+        now: Instant,
+        i: usize,
+        segment: &Segment,
+        incoming: &Incoming<'_>,
+    ) -> Verdict {
         if segment.flags.has(Flags::RST) || segment.flags.has(Flags::SYN) {
             return Verdict::Pass;
         }
         match self.paths.list[i].phase {
-            Phase::Initial if self.handshake.role == Role::Acceptor => self.admit_capable(incoming),
+            Phase::Initial if self.handshake.role == Role::Acceptor => {
+                self.admit_capable(now, i, segment, incoming)
+            }
             Phase::JoinPassive { nonces } => self.admit_join(i, nonces, segment, incoming),
             _ => Verdict::Pass,
         }
     }
 
-    /// Acceptor: the keys come with the third ACK or with the first data.
-    fn admit_capable(&mut self, incoming: &Incoming<'_>) -> Verdict {
+    /// Acceptor: the keys come with the third ACK or with the first data; where the SYN had the
+    /// peer's, any DSS will do (RFC 6824 §3.1).
+    fn admit_capable(
+        &mut self,
+        now: Instant,
+        i: usize,
+        segment: &Segment,
+        incoming: &Incoming<'_>,
+    ) -> Verdict {
         if let Some(Capable::Ack {
+            version,
+            flags,
             sender_key,
             receiver_key,
             ..
@@ -131,9 +166,19 @@ impl Connection {
         {
             if !self.handshake.on_ack(*sender_key, *receiver_key) {
                 self.counters.bad_options += 1;
+            } else if !self.handshake.agreed(*version, flags) {
+                self.plain_from_start(now, FallbackReason::ThirdAck);
             } else if self.mode == Mode::Opening {
                 self.mode = Mode::Multipath;
             }
+        }
+        let heard_us = segment.ack == self.paths.list[i].tcb.iss() + 1;
+        if self.mode == Mode::Opening
+            && incoming.dss.is_some()
+            && self.handshake.dss_is_proof()
+            && heard_us
+        {
+            self.mode = Mode::Multipath;
         }
         // What speaks of data sequence numbers before the keys are known counts as lost: the first
         // data, which brings the keys, will be sent again.
@@ -146,10 +191,17 @@ impl Connection {
         match self.paths.list[i].phase {
             Phase::Initial => {
                 if self.handshake.role == Role::Initiator {
-                    if self.handshake.on_syn_ack(incoming.capable) {
-                        self.mode = Mode::Multipath;
-                    } else {
-                        self.plain_from_start(now, FallbackReason::SynAck);
+                    match self.handshake.on_syn_ack(incoming.capable) {
+                        Ok(()) => {
+                            self.mode = Mode::Multipath;
+                            self.syn_payload_answered();
+                            if !self.handshake.version.keys_on_data() {
+                                // RFC 6824 §3.1: the third ACK has the keys, and data has no room
+                                // for them.
+                                self.paths.list[i].tcb.request_bare_ack();
+                            }
+                        }
+                        Err(reason) => self.plain_from_start(now, reason),
                     }
                 }
                 self.handshake.since = now;
@@ -166,20 +218,19 @@ impl Connection {
     }
 
     /// The peer reset a subflow, or the whole connection (RFC 8684 §3.5, §3.6).
-    fn on_reset(&mut self, i: usize, incoming: &Incoming<'_>) {
+    pub(crate) fn on_reset(&mut self, now: Instant, i: usize, incoming: &Incoming<'_>) {
         // The key proves it even where TCP asks back, because something before it is missing.
-        self.on_fastclose(incoming);
-        let subflow = &mut self.paths.list[i];
-        if !subflow.tcb.is_closed() {
+        self.on_fastclose(now, incoming);
+        if !self.paths.list[i].tcb.is_closed() {
             return;
         }
         for option in incoming.all {
             match option {
-                MptcpOption::TcpRst(rst) => {
+                MptcpOption::TcpRst(rst) if self.handshake.version.explains_resets() => {
                     self.counters.tcprst_in += 1;
-                    subflow.gone = Some(GoneReason::PeerReset(*rst));
+                    self.paths.list[i].gone = Some(GoneReason::PeerReset(*rst));
                 }
-                MptcpOption::Fail(_) => self.counters.fail_in += 1,
+                MptcpOption::Fail(dsn) => self.on_fail_reset(i, *dsn),
                 _ => {}
             }
         }
@@ -205,17 +256,19 @@ impl Connection {
         }
         if let (Some(_), Some(window)) = (incoming.capable, receipt.peer_wnd) {
             // MP_CAPABLE says as much as a DATA_ACK of nothing.
-            self.tx.allow(0, u64::from(window));
+            self.tx.allow(self.first_data(), u64::from(window));
         }
         self.subflow_acked(i, receipt.snd_una);
-        self.watch_options(receipt, incoming);
+        if acceptable {
+            self.listen(now, i, segment, receipt, incoming);
+        }
         if self.must_fall_back(i, segment.len, receipt, incoming) {
             self.fall_back_from_start(now, i, FallbackReason::NoDataAck);
             return self.on_plain(now, i, receipt, payload);
         }
         let mut delivery = Delivery::new();
         if acceptable {
-            self.learn_mappings(now, i, incoming, receipt, &mut delivery);
+            self.learn_mappings(i, incoming, receipt, segment.len, &mut delivery);
         }
         for range in &receipt.new {
             let rel = receipt.rel_start + i64::from(range.start);
@@ -225,15 +278,24 @@ impl Connection {
             }
         }
         self.deliver(delivery, false);
-        self.paths.list[i].rx.forget(receipt.rcv_nxt);
-        if acceptable {
+        self.note_speech(now, i, segment);
+        self.forgive(i);
+        let rx = &mut self.paths.list[i].rx;
+        rx.forget(receipt.rcv_nxt);
+        rx.account(&self.config.budget);
+        let synchronized = acceptable && !segment.flags.has(Flags::SYN);
+        if synchronized {
+            // Without payload there is nothing to map: it may be meant as no mapping at all.
+            if segment.len > 0 {
+                self.on_infinite_mapping(now, i, incoming, receipt);
+            }
             self.on_data_fin(i, incoming);
             self.on_signals(now, i, incoming);
         }
         match self.paths.list[i].rx.take_trouble() {
             None => {
                 self.check_first_data(now, i, receipt);
-                self.check_later_data(now, i, receipt);
+                self.check_later_data(now, i);
             }
             Some(trouble) => self.on_trouble(now, i, trouble),
         }
@@ -257,14 +319,15 @@ impl Connection {
     /// A subflow's data cannot be placed.
     fn on_trouble(&mut self, now: Instant, i: usize, trouble: Trouble) {
         match trouble {
-            Trouble::Checksum(position) => self.on_bad_checksum(i, position),
+            // Plain TCP does not ask.
+            _ if matches!(self.mode, Mode::Plain { .. }) => {}
+            Trouble::Checksum(position) => self.on_bad_checksum(now, i, position),
             Trouble::Unmapped if self.is_unproven(i) => {
                 self.fall_back_from_start(now, i, FallbackReason::NoMapping);
             }
-            Trouble::Unmapped if self.fall_back_unmapped(now) => {}
-            Trouble::Unmapped | Trouble::Overflow => {
-                self.paths.list[i].reset(ResetReason::MptcpError);
-            }
+            Trouble::Unmapped if self.fall_back_full(now, i) => {}
+            Trouble::Unmapped => self.paths.list[i].reset(ResetReason::Middlebox),
+            Trouble::Overflow => self.paths.list[i].reset(ResetReason::MptcpError),
         }
     }
 }

@@ -1,24 +1,35 @@
 //! A Multipath TCP connection: what it holds, and what its application calls.
 
 mod assign;
+mod choose;
 mod data;
+mod failover;
+mod give_up;
 pub(crate) mod input;
 mod output;
+mod steer;
 mod timers;
+mod unblock;
 
 pub use output::Outgoing;
 
+pub(crate) use choose::Scheduling;
+
 use crate::close::Closing;
 use crate::config::{Config, Path, Start, SubflowId};
+use crate::coupled::{self, Coupled};
 use crate::event::{CloseReason, Event, FallbackReason, SignalError};
 use crate::handshake::{Handshake, Role};
 use crate::info::{Counters, Info};
+use crate::keys::{LocalKey, Version};
 use crate::recv::{Reassembly, Update};
-use crate::schedule::Scheduler;
 use crate::send::{Fin, SendQueue};
 use crate::signal::Signals;
+use crate::steer::Steer;
 use crate::subflow::{self, Phase, Subflow};
 use anabranch_tcp::autotune::SendSize;
+use anabranch_tcp::packed;
+use anabranch_tcp::rest::{Pack, Parcel};
 use anabranch_tcp::{IcmpError, Instant, Segment, State, Tcb};
 use anabranch_wire::mptcp::Capable;
 use bytes::Bytes;
@@ -44,6 +55,37 @@ pub(crate) enum Mode {
     },
 }
 
+impl Pack for Mode {
+    fn pack(&mut self, parcel: &mut Parcel<'_>) {
+        let mut kind = match self {
+            Mode::Opening => 0u8,
+            Mode::Multipath => 1,
+            Mode::Plain { .. } => 2,
+        };
+        kind.pack(parcel);
+        *self = match (kind, *self) {
+            (0, _) => Mode::Opening,
+            (1, _) => Mode::Multipath,
+            (_, plain @ Mode::Plain { .. }) => plain,
+            _ => Mode::Plain {
+                subflow: SubflowId::default(),
+                reason: FallbackReason::Peer,
+                shift: 0,
+            },
+        };
+        if let Mode::Plain {
+            subflow,
+            reason,
+            shift,
+        } = self
+        {
+            subflow.pack(parcel);
+            reason.pack(parcel);
+            shift.pack(parcel);
+        }
+    }
+}
+
 /// One end of a Multipath TCP connection.
 #[derive(Debug)]
 pub struct Connection {
@@ -57,9 +99,10 @@ pub struct Connection {
     pub(crate) closing: Closing,
     pub(crate) timers: Timers,
     pub(crate) events: Events,
-    pub(crate) scheduler: Box<dyn Scheduler>,
+    pub(crate) scheduling: Scheduling,
+    pub(crate) steer: Steer,
     pub(crate) counters: Counters,
-    /// The peer sent a 64-bit DSN: DATA_ACKs have 64 bits from then on.
+    /// The peer's last mapping had a DSN of 64 bits: so have DATA_ACKs.
     pub(crate) long_ack: bool,
     /// Something changed since data was last given to subflows.
     pub(crate) dirty: bool,
@@ -67,17 +110,47 @@ pub struct Connection {
     pub(crate) blocked: bool,
 }
 
+packed!(Connection { handshake, mode, tx, rx, paths, signals, closing, timers, events, steer, counters, long_ack, dirty, blocked } kept { config, scheduling });
+
 /// The subflows.
 #[derive(Debug)]
 pub(crate) struct Paths {
     pub(crate) list: Vec<Subflow>,
     next_id: u32,
+    /// At once; see [`Config::max_subflows`].
+    pub(crate) max: u8,
     /// A join was completed once.
     pub(crate) joined: bool,
     /// Which is asked first for something to send.
     cursor: usize,
     /// Where something last arrived.
     pub(crate) last_active: SubflowId,
+    /// How their congestion windows depend on each other.
+    pub(crate) coupled: Option<Box<Coupled>>,
+}
+
+/// Subflows are made of the settings and become what was written of them.
+impl Pack for Paths {
+    fn pack(&mut self, parcel: &mut Parcel<'_>) {
+        let Paths {
+            list,
+            next_id,
+            joined,
+            cursor,
+            last_active,
+            max,
+            coupled: _,
+        } = self;
+        let mut len = list.len();
+        len.pack(parcel);
+        list.resize_with(len, || Subflow::fresh(parcel.settings()));
+        list.iter_mut().for_each(|subflow| subflow.pack(parcel));
+        next_id.pack(parcel);
+        joined.pack(parcel);
+        cursor.pack(parcel);
+        last_active.pack(parcel);
+        max.pack(parcel);
+    }
 }
 
 /// Events not taken yet; some merge.
@@ -89,6 +162,8 @@ pub(crate) struct Events {
     /// `PeerFin` was reported.
     peer_fin: bool,
 }
+
+packed!(Events { readable, writable, peer_fin } empty { queue });
 
 impl Events {
     pub(crate) fn push(&mut self, event: Event) {
@@ -128,13 +203,15 @@ impl Events {
 }
 
 impl Paths {
-    fn new() -> Paths {
+    fn new(max: u8, coupling: Option<coupled::Kind>) -> Paths {
         Paths {
+            max,
             list: Vec::with_capacity(2),
             next_id: 0,
             joined: false,
             cursor: 0,
             last_active: SubflowId(0),
+            coupled: coupling.map(Coupled::new),
         }
     }
 
@@ -144,6 +221,11 @@ impl Paths {
         let at = self.list.len();
         self.list.push(Subflow::new(id, path, tcb, phase));
         &mut self.list[at]
+    }
+
+    /// The first subflow is asked first for something to send.
+    pub(crate) fn restart(&mut self) {
+        self.cursor = 0;
     }
 
     pub(crate) fn index(&self, id: SubflowId) -> Option<usize> {
@@ -159,9 +241,16 @@ impl Paths {
         self.list.iter().filter(|s| s.is_active())
     }
 
-    /// Subflows that count against the limit: half-open ones too, those ending not.
+    /// Subflows that count against the limit: those that we are opening too, those ending not.
     pub(crate) fn alive(&self) -> usize {
-        self.list.iter().filter(|s| !s.is_ending()).count()
+        let list = self.list.iter();
+        list.filter(|s| !s.is_ending() && !s.is_half_open()).count()
+    }
+
+    /// Joins of the peer whose third ACK has not come.
+    pub(crate) fn half_open(&self) -> usize {
+        let list = self.list.iter();
+        list.filter(|s| !s.is_ending() && s.is_half_open()).count()
     }
 
     /// Where a signal goes best: active, making progress, nearest.
@@ -176,6 +265,16 @@ impl Paths {
         self.active().min_by_key(key).map(|s| s.id)
     }
 
+    /// What still carries signals where no subflow is active: one that we close.
+    pub(crate) fn closing(&self) -> Option<SubflowId> {
+        let open = |s: &&Subflow| {
+            s.tcb.is_synchronized()
+                && matches!(s.phase, Phase::Initial | Phase::Joined)
+                && s.tcb.state() != State::TimeWait
+        };
+        self.list.iter().find(open).map(|s| s.id)
+    }
+
     /// The longest round trip of an active subflow, as sender or receiver.
     fn longest_rtt(&self) -> Duration {
         let rtts = self
@@ -188,7 +287,8 @@ impl Paths {
 /// Opening.
 impl Connection {
     /// The peer opened it: `syn` carries `capable`. `key` is the local key, whose token must be
-    /// unused. An MP_CAPABLE that cannot be followed makes it plain TCP.
+    /// unused in the version that [`crate::Versions::answer`] tells. An MP_CAPABLE that cannot be
+    /// followed makes it plain TCP.
     pub fn accept(
         now: Instant,
         config: &Arc<Config>,
@@ -198,16 +298,35 @@ impl Connection {
         capable: &Capable,
         start: Start,
     ) -> Connection {
+        let version = config.versions.answer(capable).unwrap_or(Version::V1);
+        let key = LocalKey::new(version, key);
+        Connection::accept_with(now, config, key, path, syn, capable, start)
+    }
+
+    /// [`Connection::accept`] with a key whose token is known already.
+    pub fn accept_with(
+        now: Instant,
+        config: &Arc<Config>,
+        key: LocalKey,
+        path: Path,
+        syn: &Segment,
+        capable: &Capable,
+        start: Start,
+    ) -> Connection {
         let tcb = subflow::accept(now, &config.tcp, syn, &start);
-        let mut connection = Connection::new(now, config, Role::Acceptor, key, path, tcb);
-        connection.handshake.on_syn(capable);
-        if !Handshake::acceptable(capable) {
-            connection.plain_from_start(now, FallbackReason::ThirdAck);
+        let version = config.versions.answer(capable);
+        let spoken = version.unwrap_or(Version::V1);
+        let handshake = Handshake::new(Role::Acceptor, spoken, key, config);
+        let mut connection = Connection::new(now, config, handshake, path, tcb);
+        match version {
+            Some(_) => connection.handshake.on_syn(capable),
+            None => connection.plain_from_start(now, FallbackReason::ThirdAck),
         }
         connection
     }
 
-    /// We open it.
+    /// We open it, and offer the highest version of [`Config::versions`]. `key` is the local key,
+    /// whose token must be unused in that version.
     pub fn connect(
         now: Instant,
         config: &Arc<Config>,
@@ -215,34 +334,48 @@ impl Connection {
         path: Path,
         start: Start,
     ) -> Connection {
-        let tcb = subflow::connect(now, &config.tcp, &start);
-        Connection::new(now, config, Role::Initiator, key, path, tcb)
+        let key = LocalKey::new(config.versions.offer(), key);
+        Connection::connect_with(now, config, key, path, start)
     }
 
-    fn new(
+    /// [`Connection::connect`] with a key whose token is known already.
+    pub fn connect_with(
         now: Instant,
         config: &Arc<Config>,
-        role: Role,
-        key: u64,
+        key: LocalKey,
+        path: Path,
+        start: Start,
+    ) -> Connection {
+        let tcb = subflow::connect(now, &config.tcp, &start);
+        let version = config.versions.offer();
+        let handshake = Handshake::new(Role::Initiator, version, key, config);
+        Connection::new(now, config, handshake, path, tcb)
+    }
+
+    pub(crate) fn new(
+        now: Instant,
+        config: &Arc<Config>,
+        handshake: Handshake,
         path: Path,
         tcb: Tcb,
     ) -> Connection {
-        let mut paths = Paths::new();
+        let mut paths = Paths::new(config.max_subflows, config.coupling);
         paths.add(path, tcb, Phase::Initial);
         let budget = &config.budget;
         let size = SendSize::new(config.tcp.buffers.send_initial as usize, config.send_buffer);
         let (initial, max) = (config.initial_window, config.tcp.recv_buffer);
         Connection {
-            handshake: Handshake::new(role, key, config.checksum, config.deny_join),
+            handshake,
             mode: Mode::Opening,
             tx: SendQueue::new(size, budget.clone()),
             rx: Reassembly::new(now, initial, max, budget.clone()),
             paths,
-            signals: Signals::new(path, (config.add_addr_retry, config.add_addr_tries)),
+            signals: Signals::new(path, config),
             closing: Closing::default(),
             timers: Timers::default(),
             events: Events::default(),
-            scheduler: config.scheduler.build(),
+            scheduling: Scheduling::new(config.scheduler.build()),
+            steer: Steer::default(),
             counters: Counters::default(),
             long_ack: false,
             dirty: false,
@@ -355,12 +488,6 @@ impl Connection {
         let subflow = self.paths.list.iter().find(|subflow| subflow.id == id)?;
         Some(subflow.tcb.path_mss())
     }
-
-    /// Use another scheduler from now on.
-    pub fn set_scheduler(&mut self, scheduler: Box<dyn Scheduler>) {
-        self.scheduler = scheduler;
-        self.dirty = true;
-    }
 }
 
 /// What can be seen.
@@ -385,6 +512,9 @@ impl Connection {
             window: u64::from(self.rx.room()),
             peer_window: self.tx.window(),
             counters: self.counters(),
+            scheduler: self.scheduling.name(),
+            congestion: self.congestion(),
+            stuck: self.stuck(),
             subflows: self.paths.list.iter().map(Subflow::info).collect(),
         }
     }
@@ -428,6 +558,11 @@ impl Connection {
         }
     }
 
+    /// The version that is spoken, or offered while there is no answer.
+    pub fn version(&self) -> Version {
+        self.handshake.version
+    }
+
     /// The token by which the peer joins: unique among the connections of this host.
     pub fn local_token(&self) -> u32 {
         self.handshake.local.derived.token
@@ -436,6 +571,11 @@ impl Connection {
     /// Whether both keys are known: joins are possible.
     pub fn is_multipath(&self) -> bool {
         self.mode == Mode::Multipath && !self.closing.is_closed()
+    }
+
+    /// Whether the handshake is not so far that both keys are known: a join may be too early.
+    pub fn is_opening(&self) -> bool {
+        self.mode == Mode::Opening && !self.closing.is_closed()
     }
 
     /// Bytes that [`Connection::send`] would take now, but for the budget.
@@ -470,6 +610,12 @@ impl Connection {
     /// IDs of all subflows, those in TIME-WAIT included.
     pub fn subflows(&self) -> impl Iterator<Item = SubflowId> + '_ {
         self.paths.list.iter().map(|s| s.id)
+    }
+
+    /// Whether the peer asked for no joins to the initial address and port (flag C, RFC 8684
+    /// §3.1).
+    pub fn peer_denies_join(&self) -> bool {
+        self.handshake.peer_denies_join
     }
 
     pub(crate) fn multipath(&self) -> Result<(), SignalError> {

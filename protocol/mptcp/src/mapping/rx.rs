@@ -1,5 +1,7 @@
 //! Mappings of what we receive on one subflow, and payload that waits for them.
 
+use anabranch_tcp::budget::{Budget, Charge};
+use anabranch_tcp::packed;
 use anabranch_wire::checksum::{self, Sum};
 use bytes::{Buf, Bytes};
 use smallvec::SmallVec;
@@ -16,7 +18,7 @@ const MAX_UNMAPPED: u64 = 128 << 10;
 const MAX_WAITING: usize = 16 << 10;
 
 /// A mapping as received.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub(crate) struct RxMapping {
     /// Subflow position of the first byte.
     pub(crate) rel: u64,
@@ -28,14 +30,28 @@ pub(crate) struct RxMapping {
     pub(crate) check: Option<Check>,
 }
 
+packed!(RxMapping {
+    rel,
+    position,
+    len,
+    check
+});
+
 /// A DSS checksum and the fields of the pseudo-header.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub(crate) struct Check {
     pub(crate) dsn: u64,
     pub(crate) ssn: u32,
     pub(crate) len: u16,
     pub(crate) checksum: u16,
 }
+
+packed!(Check {
+    dsn,
+    ssn,
+    len,
+    checksum
+});
 
 impl Check {
     pub(crate) fn holds(&self, payload: Sum) -> bool {
@@ -83,14 +99,21 @@ pub(crate) struct RxMappings {
     last: Option<RxMapping>,
     /// Payload without a mapping, or of a mapping that is checked when it is whole.
     waiting: BTreeMap<u64, Bytes>,
+    /// Bytes in `waiting`, and where they are charged.
+    held: u64,
+    charge: Option<Charge>,
     /// Bytes in `waiting` without a mapping.
     unmapped: u64,
     trouble: Option<Trouble>,
-    /// A data position was not the subflow position.
-    pub(crate) bent: bool,
+    /// The end of the last mapping, subflow position, and its distance to data positions.
+    tail: (u64, u64),
+    /// Bytes of mappings with a wrong checksum.
+    pub(crate) failed: u64,
     /// Mappings that contradict earlier ones.
     pub(crate) conflicts: u64,
 }
+
+packed!(RxMappings { mappings, last, held, unmapped, tail, failed, conflicts } empty { arrived, waiting, charge, trouble });
 
 impl RxMappings {
     /// Learn a mapping that came with bytes from `floor` on; payload that waited for it goes to
@@ -104,8 +127,10 @@ impl RxMappings {
             return;
         }
         self.last = Some(mapping);
-        self.bent |= mapping.shift() != 0;
         for part in self.uncovered(&mapping) {
+            if part.end() > self.tail.0 {
+                self.tail = (part.end(), part.shift());
+            }
             let at = self.mappings.partition_point(|m| m.rel < part.rel);
             self.mappings.insert(at, part);
             self.release(part.rel..part.end(), out);
@@ -167,6 +192,15 @@ impl RxMappings {
         }
     }
 
+    /// Charge what waits: TCP has acknowledged it, so it is kept whatever there is.
+    pub(crate) fn account(&mut self, budget: &Budget) {
+        match &mut self.charge {
+            _ if self.held == 0 => self.charge = None,
+            Some(charge) => charge.set(self.held as usize),
+            none => *none = Some(budget.charge_anyway(self.held as usize)),
+        }
+    }
+
     /// What was found wrong since this was asked last.
     pub(crate) fn take_trouble(&mut self) -> Option<Trouble> {
         self.trouble.take()
@@ -192,12 +226,14 @@ impl RxMappings {
         let range = mapping.rel..mapping.end();
         let pieces = self.waiting.range(range.clone()).map(|(_, b)| b.as_ref());
         if !check.holds(checksum::sum_slices(pieces)) {
+            self.failed += mapping.len;
             self.trouble
                 .get_or_insert(Trouble::Checksum(mapping.position));
             return;
         }
         while let Some((&rel, _)) = self.waiting.range(range.clone()).next() {
             let piece = self.waiting.remove(&rel).unwrap_or_default();
+            self.held -= piece.len() as u64;
             out.push((rel.wrapping_add(mapping.shift()), piece));
         }
         self.arrived.remove(&mapping.rel);
@@ -205,6 +241,7 @@ impl RxMappings {
 
     fn wait(&mut self, rel: u64, piece: Bytes) {
         if self.waiting.len() < MAX_WAITING {
+            self.held += piece.len() as u64;
             self.waiting.insert(rel, piece);
         } else {
             self.trouble = Some(Trouble::Overflow);
@@ -213,40 +250,24 @@ impl RxMappings {
 
     /// Payload in `range` that waited for a mapping has got one.
     fn release(&mut self, range: Range<u64>, out: &mut Delivery) {
-        // A piece may begin before the range and reach into it.
-        let before = self
-            .waiting
-            .range(..range.start)
-            .next_back()
-            .map(|(rel, b)| (*rel, b.len()));
-        if let Some((rel, len)) = before
-            && rel + len as u64 > range.start
-        {
-            self.split(rel, range.start);
-        }
-        let last = self
-            .waiting
-            .range(range.clone())
-            .next_back()
-            .map(|(rel, b)| (*rel, b.len()));
-        if let Some((rel, len)) = last
-            && rel + len as u64 > range.end
-        {
-            self.split(rel, range.end);
-        }
+        self.cut(range.start);
+        self.cut(range.end);
         let keys: Vec<u64> = self.waiting.range(range).map(|(rel, _)| *rel).collect();
         for rel in keys {
             let Some(piece) = self.waiting.remove(&rel) else {
                 continue;
             };
             self.unmapped -= piece.len() as u64;
+            self.held -= piece.len() as u64;
             self.feed(rel, piece, out);
         }
     }
 
-    /// Cut the waiting piece at `rel` in two at `at`.
-    fn split(&mut self, rel: u64, at: u64) {
-        if let Some(piece) = self.waiting.get_mut(&rel) {
+    /// Cut the waiting piece that reaches over `at`, if one does.
+    fn cut(&mut self, at: u64) {
+        if let Some((rel, piece)) = self.waiting.range_mut(..at).next_back()
+            && rel + piece.len() as u64 > at
+        {
             let tail = piece.split_off((at - rel) as usize);
             self.waiting.insert(at, tail);
         }
@@ -272,11 +293,56 @@ impl RxMappings {
         self.waiting.keys().next().copied()
     }
 
+    /// Subflow position of the first byte that waits for a mapping.
+    pub(crate) fn first_unmapped(&self) -> Option<u64> {
+        if self.unmapped == 0 {
+            return None;
+        }
+        let mapped = |rel: u64| {
+            let i = self.mappings.partition_point(|m| m.end() <= rel);
+            self.mappings.get(i).is_some_and(|m| m.contains(rel))
+        };
+        self.waiting.keys().copied().find(|rel| !mapped(*rel))
+    }
+
+    /// Whether all that is mapped from `mapping.rel` on, or was mapped last, is part of the stream
+    /// that `mapping` would make of it.
+    pub(crate) fn agrees(&self, mapping: &RxMapping) -> bool {
+        let shift = mapping.shift();
+        let recent = self.mappings.iter().rev();
+        let mut later = recent.take_while(|m| m.end() > mapping.rel);
+        self.tail.1 == shift && later.all(|m| m.shift() == shift)
+    }
+
+    /// Data position after the last byte mapped.
+    pub(crate) fn end(&self) -> u64 {
+        self.tail.0.wrapping_add(self.tail.1)
+    }
+
+    /// Forget bytes with wrong checksums all of which came before data position `next` from
+    /// elsewhere.
+    pub(crate) fn forgive(&mut self, next: u64) {
+        let (arrived, waiting) = (&mut self.arrived, &mut self.waiting);
+        let (failed, held) = (&mut self.failed, &mut self.held);
+        self.mappings.retain(|m| {
+            let whole = m.check.is_some() && arrived.get(&m.rel) == Some(&m.len);
+            let void = whole && m.position.saturating_add(m.len) <= next;
+            if void {
+                *failed -= m.len;
+                *held -= m.len;
+                arrived.remove(&m.rel);
+                waiting.retain(|rel, _| !m.contains(*rel));
+            }
+            !void
+        });
+    }
+
     /// From `mapping.rel` on everything belongs to this infinite mapping, whatever was said or
     /// found wrong before.
     pub(crate) fn make_infinite(&mut self, mapping: RxMapping, out: &mut Delivery) {
         self.mappings.retain(|m| m.end() <= mapping.rel);
         let shift = mapping.shift();
+        self.cut(mapping.rel);
         let waiting = self.waiting.split_off(&mapping.rel);
         out.extend(
             waiting
@@ -285,6 +351,7 @@ impl RxMappings {
         );
         self.unmapped = 0;
         self.waiting.clear();
+        self.held = 0;
         self.arrived.clear();
         self.mappings.push_back(mapping);
         self.last = None;

@@ -1,5 +1,6 @@
 //! Mappings of what we send on one subflow.
 
+use anabranch_tcp::packed;
 use anabranch_tcp::queue::Slices;
 use bytes::Bytes;
 use std::collections::VecDeque;
@@ -34,6 +35,11 @@ impl TxMapping {
         self.position + u64::from(self.len)
     }
 
+    /// Distance from subflow to data positions.
+    fn shift(&self) -> u64 {
+        self.position.wrapping_sub(self.rel)
+    }
+
     /// Length as it stands in a DSS.
     pub(crate) fn wire_len(&self) -> u16 {
         self.len + u16::from(self.fin)
@@ -42,35 +48,56 @@ impl TxMapping {
 
 /// The mappings of one subflow, in order and without gaps.
 #[derive(Debug, Default)]
-pub(crate) struct TxMappings(VecDeque<TxMapping>);
+pub(crate) struct TxMappings {
+    list: VecDeque<TxMapping>,
+    /// Since which subflow position the distance to data positions is what it is now, and that
+    /// distance.
+    straight: (u64, u64),
+}
+
+packed!(TxMappings { straight } empty { list });
 
 impl TxMappings {
     /// Whether everything given to the subflow was acknowledged.
     pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.list.is_empty()
+    }
+
+    /// What was given to the subflow so far has no mapping any more.
+    pub(crate) fn clear(&mut self) {
+        self.list.clear();
     }
 
     pub(crate) fn push(&mut self, mapping: TxMapping) {
-        self.0.push_back(mapping);
+        if mapping.shift() != self.straight.1 {
+            self.straight = (mapping.rel, mapping.shift());
+        }
+        self.list.push_back(mapping);
+    }
+
+    /// Since which subflow position everything has been sent at this distance to data positions;
+    /// `None`: what was sent last was not.
+    pub(crate) fn straight_since(&self, shift: u64) -> Option<u64> {
+        (self.straight.1 == shift).then_some(self.straight.0)
     }
 
     /// The mapping a subflow byte belongs to.
     pub(crate) fn find(&self, rel: u64) -> Option<&TxMapping> {
         // What is sent is mostly at the end of the list, or all of it.
-        if let Some(last) = self.0.back()
+        if let Some(last) = self.list.back()
             && last.rel <= rel
         {
             return (rel < last.end()).then_some(last);
         }
-        let i = self.0.partition_point(|m| m.end() <= rel);
-        self.0.get(i).filter(|m| m.rel <= rel)
+        let i = self.list.partition_point(|m| m.end() <= rel);
+        self.list.get(i).filter(|m| m.rel <= rel)
     }
 
     /// Payload of a range of subflow bytes, which lie within mappings held.
     pub(crate) fn slices(&self, range: Range<u64>) -> Slices {
         let mut out = Slices::new();
-        let first = self.0.partition_point(|m| m.end() <= range.start);
-        for mapping in self.0.range(first..) {
+        let first = self.list.partition_point(|m| m.end() <= range.start);
+        for mapping in self.list.range(first..) {
             if mapping.rel >= range.end {
                 break;
             }
@@ -83,12 +110,12 @@ impl TxMappings {
 
     /// Remove mappings that end at or before `snd_una`, oldest first.
     pub(crate) fn acknowledged(&mut self, snd_una: u64) -> Option<TxMapping> {
-        let done = self.0.front().is_some_and(|m| m.end() <= snd_una);
-        if done { self.0.pop_front() } else { None }
+        let done = self.list.front().is_some_and(|m| m.end() <= snd_una);
+        if done { self.list.pop_front() } else { None }
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &TxMapping> {
-        self.0.iter()
+        self.list.iter()
     }
 }
 

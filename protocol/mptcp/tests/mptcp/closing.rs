@@ -257,8 +257,15 @@ fn fastclose_on_an_ack_is_answered_with_resets() {
     let ack = s.dss(0, None);
     s.ack(0, vec![ack, MptcpOption::FastClose(OUR_KEY)]);
     let out = s.out();
-    let resets = out.iter().filter(|o| o.emit.flags.has(Flags::RST)).count();
-    assert_eq!(resets, 2);
+    let resets = out.iter().filter(|o| o.emit.flags.has(Flags::RST));
+    let resets: Vec<_> = resets.map(|o| (o.subflow.0, &o.mptcp[..])).collect();
+    // The peer has forgotten the connection: no key has to prove anything any more.
+    let why = MptcpOption::TcpRst(TcpRst {
+        transient: false,
+        reserved: 0,
+        reason: ResetReason::Unspecified,
+    });
+    assert_eq!(resets, [(0, &[why.clone()][..]), (1, &[why][..])]);
     assert_eq!(s.conn.closed(), Some(CloseReason::FastClose));
     assert!(s.conn.is_finished());
 }
@@ -362,4 +369,18 @@ fn after_data_fin_the_peer_may_close_its_half_of_subflows_and_still_take_data() 
     let out = s.out();
     assert!(out.iter().any(|o| !o.payload.is_empty()), "{out:?}");
     assert_eq!(s.conn.closed(), None);
+}
+
+#[test]
+fn a_data_fin_alone_leaves_on_every_subflow() {
+    let mut s = Script::new();
+    s.join(1);
+    s.conn.shutdown(s.now);
+    let out = s.out();
+    let on: Vec<u32> = out
+        .iter()
+        .filter(|o| our_fin(std::slice::from_ref(o)).is_some())
+        .map(|o| o.subflow.0)
+        .collect();
+    assert_eq!(on, [0, 1]);
 }

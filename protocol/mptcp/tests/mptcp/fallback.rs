@@ -1,8 +1,8 @@
 //! Going on as plain TCP (RFC 8684 §3.7), each sort, with the bytes intact.
 
-use crate::script::Script;
+use crate::script::{PEER_KEY, Script};
 use crate::world::{Side, Wire, World, pattern};
-use anabranch_mptcp::{CloseReason, Config, Event, FallbackReason};
+use anabranch_mptcp::{CloseReason, Config, Event, FallbackReason, Version, Versions};
 use anabranch_wire::mptcp::{Capable, Dsn, Dss, DssMapping, MptcpOption};
 use anabranch_wire::tcp::Flags;
 use bytes::Bytes;
@@ -63,6 +63,44 @@ fn mp_capable_removed_from_the_syn_ack() {
 }
 
 #[test]
+fn a_syn_ack_with_mp_capable_that_never_arrives_is_sent_without() {
+    let mut world = World::new(1);
+    world.middlebox = Some(Box::new(|_, w| {
+        let syn_ack = w.from == Side::Server && w.has(Flags::SYN);
+        !(syn_ack && w.options().iter().any(is_capable))
+    }));
+    assert_eq!(
+        falls_back(world, 50_000),
+        (FallbackReason::Unanswered, FallbackReason::Syn)
+    );
+}
+
+#[test]
+fn an_option_of_our_syn_that_comes_back_is_no_answer() {
+    let old = || Config {
+        versions: Versions::only(Version::V0),
+        ..Config::default()
+    };
+    // In version 0 a copied MP_CAPABLE has a key: ours.
+    let mut world = World::with(old(), old(), 1);
+    let mut key = 0;
+    world.middlebox = Some(Box::new(move |_, w| {
+        for option in &mut w.packet.mptcp {
+            match option {
+                MptcpOption::Capable(Capable::Syn { key: Some(k), .. }) => key = *k,
+                MptcpOption::Capable(Capable::SynAck { key: k, .. }) => *k = key,
+                _ => {}
+            }
+        }
+        true
+    }));
+    assert_eq!(
+        falls_back(world, 50_000),
+        (FallbackReason::SynAck, FallbackReason::ThirdAck)
+    );
+}
+
+#[test]
 fn mp_capable_removed_from_third_ack_and_data() {
     let world = stripped(|w, _| w.from == Side::Client && !w.has(Flags::SYN));
     let (_, server) = falls_back(world, 100_000);
@@ -87,6 +125,14 @@ fn everything_removed_after_the_handshake() {
     assert!(world.server.conn().fallback().is_some());
 }
 
+/// Options that vanish midway do not end the connection.
+fn lenient() -> Config {
+    Config {
+        plain_midway: true,
+        ..Config::default()
+    }
+}
+
 #[test]
 fn everything_removed_in_the_middle_of_a_transfer() {
     let directions = [Some(Side::Client), Some(Side::Server), None];
@@ -94,7 +140,8 @@ fn everything_removed_in_the_middle_of_a_transfer() {
         .iter()
         .flat_map(|s| directions.map(|d| (*s, d)))
     {
-        let mut world = World::connected(1);
+        let mut world = World::with(lenient(), lenient(), 1);
+        world.establish();
         let data = pattern(600_000, 1);
         world.send_all(speaker, data.clone());
         world.run_until(Duration::from_secs(5), |w| {
@@ -133,7 +180,7 @@ fn the_second_half_of_a_first_segment_that_was_cut_is_no_reason() {
 
 #[test]
 fn a_hole_from_before_the_options_went_is_filled_without_them() {
-    let mut s = Script::new();
+    let mut s = Script::with(lenient(), PEER_KEY);
     let data = pattern(150_000, 1);
     let mapping = s.mapping(0, 0, 1000);
     let dss = s.dss(0, Some(mapping));
@@ -334,5 +381,5 @@ fn mp_capable_on_the_syn_ack_of_a_lower_version_is_not_followed() {
         }
         true
     }));
-    assert_eq!(falls_back(world, 10_000).0, FallbackReason::SynAck);
+    assert_eq!(falls_back(world, 10_000).0, FallbackReason::OlderVersion);
 }

@@ -278,7 +278,32 @@ fn a_syn_without_answer_loses_the_option_in_the_end() {
     world.send_all(Side::Client, Bytes::from_static(b"through"));
     world.run_for(Duration::from_secs(1));
     assert_eq!(world.server.received, b"through");
-    assert_eq!(world.client.conn().fallback(), Some(FallbackReason::SynAck));
+    let why = world.client.conn().fallback();
+    assert_eq!(why, Some(FallbackReason::Unanswered));
+}
+
+/// A server may answer what came with the SYN before it has our key: its data has no DATA_ACK then
+/// (RFC 8684 §B.3). It is no sign of a fallback.
+#[test]
+fn first_data_of_the_server_without_data_ack_is_multipath_all_the_same() {
+    let mut world = World::new(1);
+    world.middlebox = Some(Box::new(|_, wire| {
+        for option in &mut wire.packet.mptcp {
+            if let (Side::Server, MptcpOption::Dss(dss)) = (wire.from, option) {
+                dss.data_ack = dss.data_ack.filter(|_| dss.mapping.is_none());
+            }
+        }
+        true
+    }));
+    world.establish();
+    world.send_all(Side::Server, Bytes::from_static(b"early"));
+    world.run_for(Duration::from_millis(500));
+    assert_eq!(world.client.received, b"early");
+    assert!(world.client.conn().is_multipath() && world.server.conn().is_multipath());
+    // It proved nothing: our first data still brings the keys.
+    world.send_all(Side::Client, Bytes::from_static(b"late"));
+    world.run_for(Duration::from_millis(500));
+    assert_eq!(world.server.received, b"late");
 }
 
 #[test]
@@ -299,4 +324,45 @@ fn without_the_keys_nothing_speaks_of_data() {
         !acks.is_empty() && acks.iter().all(|o| o.mptcp.is_empty()),
         "{acks:?}"
     );
+}
+
+#[test]
+fn a_third_ack_that_asks_for_what_was_not_agreed_makes_it_plain_tcp() {
+    let strange = [
+        (
+            1,
+            CapableFlags {
+                extensibility: true,
+                ..flags(false)
+            },
+        ),
+        (
+            1,
+            CapableFlags {
+                hmac: false,
+                ..flags(false)
+            },
+        ),
+        (0, flags(false)),
+    ];
+    for (version, flags_of_ack) in strange {
+        let (mut s, _) = answer(&Capable::Syn {
+            version: 1,
+            flags: flags(false),
+            key: None,
+        });
+        let ack = MptcpOption::Capable(Capable::Ack {
+            version,
+            flags: flags_of_ack,
+            sender_key: PEER_KEY,
+            receiver_key: OUR_KEY,
+            data: None,
+        });
+        s.ack(0, vec![ack]);
+        let fallback = |e: &Event| matches!(e, Event::Fallback(FallbackReason::ThirdAck));
+        assert!(s.events.iter().any(fallback), "{:?}", s.events);
+        s.data(0, 0, b"plain", vec![]);
+        assert_eq!(s.read(), b"plain");
+        assert!(s.out().iter().all(|o| o.mptcp.is_empty()));
+    }
 }

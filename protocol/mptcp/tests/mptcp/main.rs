@@ -1,17 +1,30 @@
 //! Multipath TCP, scenario in, packets and bytes out; each topic a file.
 
 mod bad_input;
+mod bad_options;
+mod captured;
 mod closing;
+mod data_fin;
+mod failing;
 mod fallback;
+mod fast_close;
 mod handshake;
 mod joins;
 mod known_answers;
 mod mappings;
 mod memory;
+mod overlaps;
 mod reinjection;
+mod schedules;
+mod scheduling;
 mod script;
+mod secrets;
 mod seeds;
 mod signals;
+mod steering;
+mod stripped;
 mod transfer;
+mod versions;
+mod widths;
 mod window;
 mod world;

@@ -450,3 +450,40 @@ fn mappings_and_bytes_in_any_order() {
         assert!(s.read() == data, "seed {seed}: {:?}", s.conn.info());
     }
 }
+
+#[test]
+fn data_acks_are_as_wide_as_the_last_dsn() {
+    let mut s = Script::new();
+    let width = |s: &mut Script| {
+        let out = s.out();
+        let acks = out.iter().flat_map(|o| &o.mptcp).filter_map(|o| match o {
+            MptcpOption::Dss(dss) => dss.data_ack,
+            _ => None,
+        });
+        acks.map(|ack| ack.is_long()).last()
+    };
+    let mut put = |rel: u64, long: bool, expected: Option<bool>| {
+        let mapping = s.mapping(rel, rel, 2);
+        let dsn = Dsn::new(s.dsn(rel), long);
+        let dss = s.dss(0, Some(DssMapping { dsn, ..mapping }));
+        s.data(0, rel, b"ab", vec![dss]);
+        assert_eq!(width(&mut s), expected);
+    };
+    put(0, false, Some(false));
+    // What is not in order yet decides nothing.
+    put(4, true, Some(false));
+    put(2, true, Some(true));
+    put(6, false, Some(false));
+}
+
+#[test]
+fn a_mapping_of_length_zero_without_payload_says_nothing() {
+    let mut s = Script::new();
+    let none = s.mapping(0, 0, 0);
+    let dss = s.dss(0, Some(none));
+    s.ack(0, vec![dss]);
+    assert!(s.conn.is_multipath());
+    assert_eq!(s.conn.fallback(), None);
+    s.mapped(0, 0, 0, b"mapped");
+    assert_eq!(s.read(), b"mapped");
+}

@@ -89,3 +89,39 @@ fn over_budget_what_is_out_of_order_is_dropped_and_what_is_in_order_taken() {
     assert!(s.read() == data[..6000]);
     assert_eq!(budget.used(), 0);
 }
+
+#[test]
+fn what_waits_for_a_mapping_or_its_checksum_is_charged() {
+    let budget = Budget::new(1 << 20);
+    let mut s = Script::with(with_budget(&budget), PEER_KEY);
+    let ack = s.dss(0, None);
+    s.data(0, 0, &[1; 1_000], vec![ack.clone()]);
+    s.data(0, 1_000, &[2; 500], vec![ack]);
+    assert_eq!(budget.used(), 1_500);
+    let mapping = s.mapping(0, 0, 700);
+    let dss = s.dss(0, Some(mapping));
+    s.ack_at(0, 1_500, vec![dss]);
+    // 700 moved on to the bytes that can be read.
+    assert_eq!((budget.used(), s.conn.info().unread), (1_500, 700));
+    s.read();
+    assert_eq!(budget.used(), 800);
+
+    let checked = Config {
+        checksum: true,
+        ..with_budget(&budget)
+    };
+    drop(s);
+    assert_eq!(budget.used(), 0);
+    let mut s = Script::with(checked, PEER_KEY);
+    let mut mapping = s.mapping(0, 0, 1_000);
+    mapping.checksum = Some(7);
+    let dss = s.dss(0, Some(mapping));
+    s.data(0, 0, &[3; 999], vec![dss]);
+    assert_eq!(budget.used(), 999);
+    // It is whole, and wrong: plain TCP makes it readable.
+    s.data(0, 999, &[3], vec![]);
+    assert_eq!(budget.used(), 1_000);
+    s.ack_at(0, 1_000, vec![anabranch_wire::mptcp::MptcpOption::Fail(0)]);
+    assert_eq!(s.read().len(), 1_000);
+    assert_eq!(budget.used(), 0);
+}

@@ -144,8 +144,12 @@ fn what_tcp_delivered_and_the_peer_dropped_is_sent_again() {
     s.out();
     // Acknowledged by TCP, never by DATA_ACK: it was outside the data-level window, say.
     let dss = s.dss(0, None);
+    s.ack(0, vec![dss.clone()]);
+    // It is asked first: one that fell back would take what is sent again for more.
+    let probe = s.wait(Duration::from_millis(600));
+    assert!(!probe.is_empty() && mappings(&probe).is_empty());
     s.ack(0, vec![dss]);
-    let again = mappings(&s.wait(Duration::from_millis(300)));
+    let again = mappings(&s.wait(Duration::from_millis(1)));
     let (_, first) = again.first().expect("sent again");
     assert_eq!(
         (first.dsn.expand(0), first.ssn, first.len),

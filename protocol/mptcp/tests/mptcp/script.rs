@@ -36,6 +36,7 @@ pub(crate) struct Script {
     pub(crate) lines: Vec<Line>,
     pub(crate) events: Vec<Event>,
     pub(crate) peer_key: u64,
+    pub(crate) version: Version,
     serial: u32,
 }
 
@@ -89,6 +90,7 @@ impl Script {
         };
         let segment = segment(peer_iss, Seq(0), Flags::SYN, 0);
         let config = Arc::new(config);
+        let version = config.versions.answer(syn).unwrap_or(Version::V1);
         let conn = Connection::accept(now, &config, OUR_KEY, path, &segment, syn, start);
         let ack = Seq(OUR_ISS) + 1;
         let line = Line {
@@ -104,6 +106,7 @@ impl Script {
             lines: vec![line],
             events: Vec::new(),
             peer_key,
+            version,
             serial: 1,
         }
     }
@@ -114,12 +117,12 @@ impl Script {
     }
 
     pub(crate) fn with(config: Config, peer_key: u64) -> Script {
-        let checksum = config.checksum;
-        let capable = Capable::Syn {
-            version: 1,
-            flags: flags(checksum),
-            key: None,
-        };
+        Script::speaking(Version::V1, config, peer_key)
+    }
+
+    /// The same in any version.
+    pub(crate) fn speaking(version: Version, config: Config, peer_key: u64) -> Script {
+        let capable = Script::offer(version, config.checksum, peer_key);
         let mut s = Script::syn(config, peer_key, &capable);
         s.out();
         let ack = s.capable_ack(None);
@@ -128,9 +131,18 @@ impl Script {
         s
     }
 
+    /// MP_CAPABLE of the peer's SYN.
+    pub(crate) fn offer(version: Version, checksum: bool, peer_key: u64) -> Capable {
+        Capable::Syn {
+            version: version.number(),
+            flags: flags(checksum),
+            key: (version == Version::V0).then_some(peer_key),
+        }
+    }
+
     pub(crate) fn capable_ack(&self, data: Option<CapableData>) -> MptcpOption {
         MptcpOption::Capable(Capable::Ack {
-            version: 1,
+            version: self.version.number(),
             flags: flags(false),
             sender_key: self.peer_key,
             receiver_key: OUR_KEY,
@@ -140,7 +152,7 @@ impl Script {
 
     /// The peer's data sequence number of a position.
     pub(crate) fn dsn(&self, position: u64) -> u64 {
-        derive(Version::V1, self.peer_key)
+        derive(self.version, self.peer_key)
             .idsn
             .wrapping_add(1)
             .wrapping_add(position)
@@ -148,7 +160,11 @@ impl Script {
 
     /// Our data sequence number of a position.
     pub(crate) fn our_dsn(position: u64) -> u64 {
-        derive(Version::V1, OUR_KEY)
+        Script::our_dsn_in(Version::V1, position)
+    }
+
+    pub(crate) fn our_dsn_in(version: Version, position: u64) -> u64 {
+        derive(version, OUR_KEY)
             .idsn
             .wrapping_add(1)
             .wrapping_add(position)
@@ -166,7 +182,7 @@ impl Script {
     /// DSS with the peer's DATA_ACK (of what we sent so far: `acked`) and a mapping.
     pub(crate) fn dss(&self, acked: u64, mapping: Option<DssMapping>) -> MptcpOption {
         MptcpOption::Dss(Dss {
-            data_ack: Some(Dsn::Long(Script::our_dsn(acked))),
+            data_ack: Some(Dsn::Long(Script::our_dsn_in(self.version, acked))),
             mapping,
             data_fin: false,
         })
@@ -291,7 +307,7 @@ impl Script {
     /// The peer's SYN of a join over link `link`.
     pub(crate) fn join_syn(&mut self, link: usize, nonce: u32) -> Result<usize, Refusal> {
         self.serial += 1;
-        let token = derive(Version::V1, OUR_KEY).token;
+        let token = derive(self.version, OUR_KEY).token;
         let join = Join::Syn {
             backup: false,
             address_id: link as u8,
@@ -325,7 +341,7 @@ impl Script {
     /// The HMAC the peer sends in its third ACK.
     pub(crate) fn join_hmac(&self, peer_nonce: u32, our_nonce: u32) -> [u8; 20] {
         JoinSecret {
-            version: Version::V1,
+            version: self.version,
             sender_key: self.peer_key,
             receiver_key: OUR_KEY,
             sender_nonce: peer_nonce,

@@ -1,7 +1,7 @@
 //! Random scenes: loss, reordering, duplication on each path, subflows that come and go, bytes both
 //! ways. Whatever happens, the bytes are equal and both sides finish.
 
-use crate::world::{Link, Rng, Side, World, pattern};
+use crate::world::{Link, Rng, Side, World, pattern, seeds};
 use anabranch_mptcp::{CloseReason, Config, SubflowId};
 use anabranch_tcp::config::Keepalive;
 use anabranch_wire::mptcp::ResetReason;
@@ -11,14 +11,6 @@ use std::time::Duration;
 /// Seeds tried; more with `ANABRANCH_SEEDS`. A seed that fails is printed: give it with
 /// `ANABRANCH_SEED` to see it alone.
 const SEEDS: u64 = 1500;
-
-fn seeds() -> std::ops::Range<u64> {
-    let number = |name| std::env::var(name).ok().and_then(|v| v.parse::<u64>().ok());
-    match number("ANABRANCH_SEED") {
-        Some(seed) => seed..seed + 1,
-        None => 0..number("ANABRANCH_SEEDS").unwrap_or(SEEDS),
-    }
-}
 
 /// A link with random faults.
 fn link(rng: &mut Rng) -> Link {
@@ -194,7 +186,7 @@ fn scene(seed: u64) {
 
 #[test]
 fn bytes_are_equal_for_every_seed() {
-    let failed: Vec<u64> = seeds()
+    let failed: Vec<u64> = seeds(SEEDS)
         .filter(|seed| std::panic::catch_unwind(|| scene(*seed)).is_err())
         .collect();
     assert!(failed.is_empty(), "seeds that fail: {failed:?}");

@@ -242,6 +242,16 @@ pub(crate) fn client_path(link: usize, port: u16) -> Path {
     }
 }
 
+/// Seeds of random scenes: so many, or as many as `ANABRANCH_SEEDS` says, or the one of
+/// `ANABRANCH_SEED`.
+pub(crate) fn seeds(many: u64) -> std::ops::Range<u64> {
+    let number = |name| std::env::var(name).ok().and_then(|v| v.parse::<u64>().ok());
+    match number("ANABRANCH_SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..number("ANABRANCH_SEEDS").unwrap_or(many),
+    }
+}
+
 /// Bytes that differ by position.
 pub(crate) fn pattern(len: usize, seed: u64) -> Bytes {
     let mut rng = Rng(seed);
@@ -348,6 +358,12 @@ impl World {
     /// The application of a side sends this and then nothing more.
     pub(crate) fn send_all(&mut self, side: Side, bytes: Bytes) {
         self.host(side).outbox = bytes;
+        self.host(side).shut = Shut::AfterOutbox;
+        self.settle();
+    }
+
+    /// The application of a side sends nothing after what it gave before.
+    pub(crate) fn finish(&mut self, side: Side) {
         self.host(side).shut = Shut::AfterOutbox;
         self.settle();
     }
@@ -501,7 +517,7 @@ impl World {
     }
 
     /// The next thing that happens, if it happens by `limit`.
-    fn step(&mut self, limit: Instant) -> bool {
+    pub(crate) fn step(&mut self, limit: Instant) -> bool {
         let arrival = self.flights.peek().map(|Reverse((at, _))| *at);
         let timer = |h: &Host| h.connection.as_ref().and_then(Connection::deadline);
         let timers = [timer(&self.client), timer(&self.server)];
@@ -644,7 +660,7 @@ impl Host {
             let result = connection.join_passive(now, path, syn, join, start, nonce);
             return result.map(|_| ()).map_err(|refusal| {
                 self.refusals.push(refusal);
-                Some(refusal.option())
+                refusal.option()
             });
         }
         if self.connection.is_some() || self.side == Side::Client {

@@ -293,7 +293,8 @@ fn what_is_not_understood_is_answered_as_plain_tcp() {
     let no_hash = CapableFlags::default();
     for (version, flags, key, multipath) in [
         (1, hmac, None, true),
-        (0, hmac, Some(7), false),
+        (0, hmac, Some(7), true),
+        (0, no_hash, Some(7), false),
         (1, extended, None, false),
         (1, no_hash, None, false),
     ] {
@@ -316,6 +317,23 @@ fn what_is_not_understood_is_answered_as_plain_tcp() {
         assert_eq!(info.protocol != Protocol::Tcp, multipath);
         assert_eq!(pair.count(B, Counter::MptcpCalls) > 0, multipath);
     }
+}
+
+#[test]
+fn an_extension_of_version_0_is_not_answered_at_all() {
+    let extended = Capable::Syn {
+        version: 0,
+        flags: CapableFlags {
+            extensibility: true,
+            hmac: true,
+            ..CapableFlags::default()
+        },
+        key: Some(7),
+    };
+    let mut pair = pair();
+    pair.listen();
+    pair.inject(B, syn(extended));
+    assert_eq!((pair.sent(B).len(), pair.b.connections().count()), (0, 0));
 }
 
 #[test]

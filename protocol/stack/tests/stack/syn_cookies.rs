@@ -2,7 +2,7 @@
 
 use crate::pair::*;
 use anabranch_stack::{
-    Config, ConnectConfig, Counter, FlowId, ListenConfig, ListenerId, Protocol, SynCookies,
+    Config, ConnectConfig, Counter, FlowId, ListenConfig, ListenerId, SynCookies,
 };
 use anabranch_tcp::Ecn;
 use anabranch_wire::packet::Build;
@@ -239,14 +239,4 @@ fn a_full_accept_queue_makes_the_owner_of_a_cookie_wait() {
     assert!(pair.b.accept(listener).is_some() && pair.b.accept(listener).is_none());
     pair.inject(B, stray(2, Flags::ACK, 1001, cookies[1]));
     assert!(pair.b.accept(listener).is_some());
-}
-
-#[test]
-fn multipath_tcp_is_answered_as_plain_tcp() {
-    let mut pair = Pair::new(Config::default(), always());
-    let listener = listen(&mut pair, 16);
-    let (c, s) = pair.connect(listener, addr("10.0.0.1:0"), addr("10.0.0.2:80"), true);
-    assert!(pair.sent(B)[0].mptcp.is_empty());
-    pair.transfer((A, c), (B, s), &pattern(100_000));
-    assert_eq!(pair.b.info(s).unwrap().protocol, Protocol::Tcp);
 }

@@ -3,10 +3,13 @@
 use super::hystart::HyStart;
 use super::{Ack, Controller, Init};
 use crate::Instant;
+use crate::rest::{Pack, Parcel};
 use std::time::Duration;
 
 const C: f64 = 0.4;
 const BETA: f64 = 0.7;
+/// What a mark leaves of the window where marks count for less than losses (RFC 8511 §3.1).
+const BETA_ECN: f64 = 0.85;
 /// Slope of the Reno-friendly estimate (RFC 9438 §4.3).
 const ALPHA: f64 = 3.0 * (1.0 - BETA) / (1.0 + BETA);
 
@@ -20,11 +23,23 @@ pub(super) struct Cubic {
     cwnd_prior: f64,
     curve: Option<Curve>,
     hystart: HyStart,
+    abe: bool,
     before: Option<Before>,
 }
 
+crate::packed!(Cubic {
+    cwnd,
+    ssthresh,
+    w_max,
+    cwnd_prior,
+    curve,
+    hystart,
+    abe,
+    before
+});
+
 /// A congestion avoidance epoch.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Default, Debug)]
 struct Curve {
     start: Instant,
     /// Seconds until the curve is at `origin` again.
@@ -37,7 +52,15 @@ struct Curve {
     paused: Option<Instant>,
 }
 
-#[derive(Clone, Copy, Debug)]
+crate::packed!(Curve {
+    start,
+    k,
+    origin,
+    w_est,
+    paused
+});
+
+#[derive(Clone, Copy, Default, Debug)]
 struct Before {
     cwnd: f64,
     ssthresh: u64,
@@ -45,6 +68,14 @@ struct Before {
     cwnd_prior: f64,
     curve: Option<Curve>,
 }
+
+crate::packed!(Before {
+    cwnd,
+    ssthresh,
+    w_max,
+    cwnd_prior,
+    curve
+});
 
 impl Cubic {
     pub(super) fn new(init: Init) -> Cubic {
@@ -55,14 +86,17 @@ impl Cubic {
             cwnd_prior: 0.0,
             curve: None,
             hystart: HyStart::default(),
+            abe: init.abe,
             before: None,
         }
     }
 
     /// RFC 9438 §4.6 and §4.7. The window, rather than what is outstanding, is reduced: it does
     /// not grow while it is not the limit. But where less than half of it was in use, nothing was
-    /// known of the rest (RFC 7661 §4.4.1).
-    fn reduce(&mut self, flight: u64, mss: u32) {
+    /// known of the rest (RFC 7661 §4.4.1). In whole segments, the nearest number of them: windows
+    /// below a dozen segments, which is what losses of some percent leave, would pay a tenth for
+    /// always rounding down.
+    fn reduce(&mut self, flight: u64, mss: u32, beta: f64) {
         self.before = Some(Before {
             cwnd: self.cwnd,
             ssthresh: self.ssthresh,
@@ -83,7 +117,7 @@ impl Cubic {
         } else {
             segments
         };
-        self.ssthresh = ((cwnd * BETA) as u64).max(2 * u64::from(mss));
+        self.ssthresh = ((segments * beta).round() as u64).max(2) * u64::from(mss);
         self.curve = None;
     }
 
@@ -159,13 +193,19 @@ impl Controller for Cubic {
     }
 
     fn on_loss(&mut self, _now: Instant, flight: u64, mss: u32) {
-        self.reduce(flight, mss);
+        self.reduce(flight, mss, BETA);
+        self.cwnd = self.ssthresh as f64;
+    }
+
+    fn on_ecn(&mut self, _now: Instant, flight: u64, mss: u32) {
+        let beta = if self.abe { BETA_ECN } else { BETA };
+        self.reduce(flight, mss, beta);
         self.cwnd = self.ssthresh as f64;
     }
 
     fn on_rto(&mut self, _now: Instant, flight: u64, mss: u32, first: bool) {
         if first {
-            self.reduce(flight, mss);
+            self.reduce(flight, mss, BETA);
         }
         // RFC 9438 §4.8: the first epoch after a timeout starts at its plateau.
         self.w_max = 0.0;
@@ -197,10 +237,15 @@ impl Controller for Cubic {
     fn set_cwnd(&mut self, cwnd: u64) {
         self.cwnd = cwnd as f64;
         self.curve = None;
+        self.ssthresh = self.ssthresh.min(cwnd);
     }
 
     fn name(&self) -> &'static str {
         "cubic"
+    }
+
+    fn rest(&mut self, parcel: &mut Parcel<'_>) {
+        self.pack(parcel);
     }
 }
 
@@ -255,6 +300,30 @@ mod tests {
         assert_eq!(cubic.cwnd(), 70_000);
         cubic.undo();
         assert_eq!(cubic.cwnd(), 1_000_000);
+    }
+
+    #[test]
+    fn a_mark_takes_less_than_a_loss_where_that_is_wanted() {
+        let left = |abe| {
+            let mut cubic = Cubic::new(Init {
+                abe,
+                ..init(20_000)
+            });
+            cubic.on_ecn(Instant(0), 20_000, 1000);
+            cubic.cwnd()
+        };
+        assert_eq!((left(false), left(true)), (14_000, 17_000));
+    }
+
+    #[test]
+    fn what_is_left_after_a_loss_is_whole_segments() {
+        let mut cubic = Cubic::new(init(17_000));
+        cubic.on_loss(Instant(0), 17_000, 1000);
+        // 0.7 × 17 = 11.9
+        assert_eq!((cubic.cwnd(), cubic.ssthresh()), (12_000, 12_000));
+        cubic.on_loss(Instant(0), 12_000, 1000);
+        // 0.7 × 12 = 8.4
+        assert_eq!((cubic.cwnd(), cubic.ssthresh()), (8000, 8000));
     }
 
     #[test]

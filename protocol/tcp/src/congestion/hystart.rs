@@ -20,7 +20,20 @@ pub(super) struct HyStart {
     /// In conservative slow start: the round-trip time that led to it.
     css_baseline: Option<Duration>,
     css_rounds: u32,
+    /// There, it rose once more.
+    risen: bool,
 }
+
+crate::packed!(HyStart {
+    round_end,
+    last_min,
+    current_min,
+    block_min,
+    samples,
+    css_baseline,
+    css_rounds,
+    risen
+});
 
 impl Default for HyStart {
     fn default() -> HyStart {
@@ -32,6 +45,7 @@ impl Default for HyStart {
             samples: 0,
             css_baseline: None,
             css_rounds: 0,
+            risen: false,
         }
     }
 }
@@ -58,7 +72,10 @@ impl HyStart {
         }
         match self.css_baseline {
             None => (counted, false),
-            Some(_) => (counted / CSS_GROWTH_DIVISOR, self.css_rounds >= CSS_ROUNDS),
+            Some(_) => {
+                let over = self.risen || self.css_rounds >= CSS_ROUNDS;
+                (counted / CSS_GROWTH_DIVISOR, over)
+            }
         }
     }
 
@@ -77,21 +94,27 @@ impl HyStart {
 
     /// `least` of a few samples in a row. RFC 9406 takes the least of the whole round; but a window
     /// that doubles fills a queue of one bandwidth-delay product within a round that began with the
-    /// queue empty, and the next one ends in losses.
+    /// queue empty, and the next one ends in losses. So do five rounds of a window that is above
+    /// the path's already and still grows by a quarter: a second rise, of half the threshold, is
+    /// proof enough that the first was a queue of our own making.
     fn judge(&mut self, least: Duration) {
         match self.css_baseline {
             Some(baseline) if least < baseline => self.css_baseline = None,
-            Some(_) => {}
-            None if self.last_min != Duration::MAX => {
-                let threshold = (self.last_min / 8).clamp(MIN_RTT_THRESH, MAX_RTT_THRESH);
-                if least >= self.last_min + threshold {
-                    self.css_baseline = Some(least);
-                    self.css_rounds = 0;
-                }
+            Some(baseline) => self.risen |= least >= baseline + threshold(baseline) / 2,
+            None if self.last_min != Duration::MAX
+                && least >= self.last_min + threshold(self.last_min) =>
+            {
+                self.css_baseline = Some(least);
+                self.css_rounds = 0;
             }
             None => {}
         }
     }
+}
+
+/// How much longer a round trip has to be than `rtt` (RFC 9406 §4.2).
+fn threshold(rtt: Duration) -> Duration {
+    (rtt / 8).clamp(MIN_RTT_THRESH, MAX_RTT_THRESH)
 }
 
 #[cfg(test)]
@@ -164,6 +187,15 @@ mod tests {
             grown.push(hystart.on_ack(&ack, u64::MAX).0);
         }
         assert_eq!(grown, [vec![1000; 15], vec![250]].concat());
+    }
+
+    #[test]
+    fn a_second_rise_ends_slow_start_at_once() {
+        let mut hystart = HyStart::default();
+        round(&mut hystart, 0, 48);
+        assert_eq!(round(&mut hystart, 1, 54), (250, false));
+        assert_eq!(round(&mut hystart, 2, 57), (250, false));
+        assert_eq!(round(&mut hystart, 3, 58), (250, true));
     }
 
     #[test]

@@ -6,6 +6,7 @@ mod hystart;
 mod newreno;
 
 use crate::Instant;
+use crate::rest::{Pack, Parcel};
 use bbr::Bbr;
 use cubic::Cubic;
 use newreno::NewReno;
@@ -14,7 +15,8 @@ use std::str::FromStr;
 use std::time::Duration;
 
 /// Which controller a connection uses.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Debug, Default)]
+#[allow(unpredictable_function_pointer_comparisons)]
 pub enum Algorithm {
     /// CUBIC (RFC 9438) with HyStart++ (RFC 9406).
     #[default]
@@ -25,6 +27,19 @@ pub enum Algorithm {
     Bbr,
     /// Another, made at the start of each connection.
     Custom(fn(Init) -> Box<dyn Controller>),
+}
+
+impl Pack for Algorithm {
+    fn pack(&mut self, parcel: &mut Parcel<'_>) {
+        let known = [Algorithm::Cubic, Algorithm::NewReno, Algorithm::Bbr];
+        let at = known.iter().position(|kind| kind == self);
+        if parcel.is_filled() && at.is_none() {
+            return parcel.refuse();
+        }
+        let mut at = at.unwrap_or(0);
+        at.pack(parcel);
+        *self = known.get(at).copied().unwrap_or_default();
+    }
 }
 
 impl Algorithm {
@@ -89,6 +104,8 @@ pub struct Init {
     pub initial_window: u64,
     /// Round-trip time measured by the handshake.
     pub srtt: Option<Duration>,
+    /// A mark reduces the window by less than a loss does (RFC 8511).
+    pub abe: bool,
     /// Decides all chances.
     pub seed: u64,
 }
@@ -166,6 +183,40 @@ pub struct Lost {
     pub total_delivered: u64,
 }
 
+/// How the owner of several connections weighs the steps of one, so that all of them together take
+/// what is fair: NewReno follows it.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Steer {
+    /// Segments by which the window grows for each window acknowledged in congestion avoidance;
+    /// below 0 it shrinks, to two segments at least.
+    pub gain: f64,
+    /// What is kept of the window at a loss, 0 to 1.
+    pub keep: f64,
+    /// Slow start ends now.
+    pub end_slow_start: bool,
+    /// What is kept of the window now, once, 0 to 1.
+    pub now: f64,
+}
+
+crate::packed!(Steer {
+    gain,
+    keep,
+    end_slow_start,
+    now
+});
+
+/// As if it were alone.
+impl Default for Steer {
+    fn default() -> Steer {
+        Steer {
+            gain: 1.0,
+            keep: 0.5,
+            end_slow_start: false,
+            now: 1.0,
+        }
+    }
+}
+
 /// A congestion controller: windows in bytes.
 ///
 /// Recovery itself (what to send again and when) is not its business: it is told of events and
@@ -222,12 +273,22 @@ pub trait Controller: fmt::Debug + Send {
     }
     /// Set the window, as a scheduler may that penalises a slow path.
     fn set_cwnd(&mut self, cwnd: u64);
+    /// Weigh steps from now on, see [`Steer`]; a controller with laws of its own ignores it.
+    fn steer(&mut self, steer: Steer) {
+        let _ = steer;
+    }
     /// Take the place of another controller whose slow start ended at `ssthresh`.
     fn take_over(&mut self, ssthresh: u64) {
         let _ = ssthresh;
     }
     /// A name for people.
     fn name(&self) -> &'static str;
+    /// Writes itself down, or becomes what was written down of another of its kind (see
+    /// [`crate::rest`]); by default it cannot, and its connection stays as large as it is when
+    /// idle.
+    fn rest(&mut self, parcel: &mut Parcel<'_>) {
+        parcel.refuse();
+    }
 }
 
 #[cfg(test)]
@@ -240,6 +301,7 @@ mod tests {
             mss: 1000,
             initial_window,
             srtt: None,
+            abe: false,
             seed: 1,
         }
     }

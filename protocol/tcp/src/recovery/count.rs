@@ -17,6 +17,12 @@ pub(crate) struct Count {
     rescued: bool,
 }
 
+crate::packed!(Count {
+    judged,
+    tried,
+    rescued
+});
+
 impl Count {
     /// IsLost (RFC 6675 §4) for all that is outstanding: marks what is lost, and gives back how
     /// many bytes that is news for.

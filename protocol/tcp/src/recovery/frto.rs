@@ -16,6 +16,14 @@ pub(crate) enum Frto {
     Probing,
 }
 
+crate::packed!(
+    enum Frto {
+        Off,
+        Waiting,
+        Probing,
+    }
+);
+
 impl Frto {
     pub(crate) fn start(asked: bool) -> Frto {
         if asked { Frto::Waiting } else { Frto::Off }

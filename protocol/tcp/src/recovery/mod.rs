@@ -29,6 +29,14 @@ pub(crate) enum Phase {
     Loss,
 }
 
+crate::packed!(
+    enum Phase {
+        Open,
+        Recovery,
+        Loss,
+    }
+);
+
 /// State of loss recovery.
 #[derive(Debug, Default)]
 pub(crate) struct Recovery {
@@ -52,6 +60,22 @@ pub(crate) struct Recovery {
     pub(crate) dsacked: u64,
 }
 
+crate::packed!(Recovery {
+    board,
+    rack,
+    count,
+    prr,
+    phase,
+    loss_since,
+    point,
+    force,
+    undo,
+    reno,
+    dsacked,
+    frto,
+    tail
+});
+
 /// What tells that a reduction was spurious.
 #[derive(Debug, Default)]
 pub(crate) struct Undo {
@@ -68,14 +92,25 @@ pub(crate) struct Undo {
     pub(crate) until: Option<u64>,
 }
 
+crate::packed!(Undo {
+    armed,
+    first_tsval,
+    since,
+    marker,
+    unreported,
+    until
+});
+
 /// A tail-loss probe (RFC 8985 §7).
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Default, Debug)]
 pub(crate) struct TailProbe {
     /// `snd_nxt` when it was sent.
     pub(crate) end: u64,
     /// It repeated data.
     pub(crate) again: bool,
 }
+
+crate::packed!(TailProbe { end, again });
 
 /// Duplicate acknowledgements standing in for SACK (RFC 6582, RFC 6937 §3).
 #[derive(Debug, Default)]
@@ -88,6 +123,12 @@ pub(crate) struct Reno {
     /// §4, the impatient variant).
     pub(crate) partial: bool,
 }
+
+crate::packed!(Reno {
+    dup_acks,
+    sacked,
+    partial
+});
 
 impl Recovery {
     /// Bytes in the network.

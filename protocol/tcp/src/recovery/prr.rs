@@ -10,6 +10,13 @@ pub(crate) struct Prr {
     cwnd: u64,
 }
 
+crate::packed!(Prr {
+    delivered,
+    out,
+    recover_fs,
+    cwnd
+});
+
 impl Prr {
     /// `recover_fs`: what was in the network when recovery began, bytes, lost or not: what had
     /// been sacked before will not be delivered any more.

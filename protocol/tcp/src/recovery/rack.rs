@@ -37,6 +37,20 @@ pub(crate) struct Rack {
     resent: VecDeque<(u64, u64, Instant)>,
 }
 
+crate::packed!(Rack {
+    newest,
+    rtt,
+    fack,
+    reordering_seen,
+    reordering,
+    reorderings,
+    reo_wnd_mult,
+    reo_wnd_persist,
+    dsack_round,
+    judged,
+    resent
+});
+
 impl Rack {
     /// Step 2 and 3: a piece was delivered. `early`: it was echoed with a timestamp from before it
     /// was last sent, so an earlier transmission of it arrived.

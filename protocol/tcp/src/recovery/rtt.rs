@@ -20,6 +20,14 @@ pub(crate) struct Rtt {
     streak: u32,
 }
 
+crate::packed!(Rtt {
+    smoothed,
+    minimum,
+    period_from,
+    backoff,
+    streak
+});
+
 impl Rtt {
     pub(crate) fn new(now: Instant) -> Rtt {
         Rtt {

@@ -38,6 +38,8 @@ pub(crate) struct Scoreboard {
     fresh: Vec<Run>,
 }
 
+crate::packed!(Scoreboard { sacked, lost, lost_ever } empty { runs, fresh });
+
 impl Scoreboard {
     pub(crate) fn sacked(&self) -> &RangeSet {
         &self.sacked

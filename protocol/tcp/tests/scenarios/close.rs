@@ -192,6 +192,16 @@ fn abort_resets_and_frees() {
 }
 
 #[test]
+fn what_comes_before_the_reset_of_an_abort_has_left_does_not_take_its_place() {
+    let mut t = Script::open(&plain());
+    t.write(5000);
+    t.sent();
+    t.stream.abort();
+    t.inject("P. 1:101 ack 1");
+    assert_eq!(t.sent(), ["R. 5001:5001 ack 1"]);
+}
+
+#[test]
 fn a_segment_for_a_closed_stream_is_reset() {
     let mut t = Script::open(&plain());
     t.stream.abort();

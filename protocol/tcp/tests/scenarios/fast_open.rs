@@ -150,7 +150,7 @@ fn what_the_syn_brought_is_read_and_answered_before_the_handshake_is_complete() 
 
 #[test]
 fn the_answer_keeps_within_the_window_of_the_syn() {
-    let mut t = Script::accepting_fast(&plain(), "S 0:300 mss 1000 win 2001 ws 9 fo=01020304");
+    let mut t = Script::accepting_fast(&plain(), "S 0:300 mss 1000 win 2000 ws 9 fo=01020304");
     t.write(5000);
     assert_eq!(
         t.sent(),
@@ -248,4 +248,25 @@ fn the_syn_that_goes_again_announces_what_the_path_takes() {
     t.write(1000);
     t.inject(". 1:1 ack 301");
     assert_eq!(t.sent(), [". 301:901 ack 1", "P. 901:1301 ack 1"]);
+}
+
+#[test]
+fn where_no_cookie_is_needed_payload_goes_with_a_syn_that_looks_as_any() {
+    let config = Config {
+        fast_open_without_cookie: true,
+        ..plain()
+    };
+    let mut t = Script::connecting_fast(&config, "", 0, 300);
+    assert_eq!(t.sent(), ["S 0:300"]);
+    t.inject("S. 0:0 ack 301 mss 1000 fo=0102030405060708");
+    assert_eq!(t.sent(), [". 301:301 ack 1"]);
+    // A cookie that nobody asked for is not kept.
+    assert_eq!(t.stream.tcb().fast_open_outcome().unwrap().granted, None);
+    // A cookie that is known is used even so, and what times out goes again without payload.
+    let mut t = Script::connecting_fast(&config, COOKIE, 1000, 300);
+    assert_eq!(t.sent(), ["S 0:300 fo 0102030405060708"]);
+    let mut t = Script::connecting_fast(&config, "", 0, 300);
+    t.sent();
+    t.wait(ms(1000));
+    assert_eq!(t.sent(), ["S 0:0"]);
 }

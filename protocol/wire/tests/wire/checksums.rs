@@ -31,6 +31,17 @@ fn a_super_frame_of_ones_does_not_overflow() {
     assert_eq!(checksum::sum(&[]), 0);
 }
 
+/// More than is summed at a time.
+#[test]
+fn megabytes_do_not_overflow() {
+    let mut bytes = vec![0xff; (3 << 20) + 2];
+    assert_eq!(checksum::sum(&bytes), 0xffff);
+    bytes[(2 << 20) + 1] = 0xfe;
+    assert_eq!(checksum::sum(&bytes), 0xfffe);
+    let (head, tail) = bytes.split_at((1 << 20) + 7);
+    assert_eq!(checksum::sum_slices([head, tail]).value(), 0xfffe);
+}
+
 proptest! {
     #[test]
     fn equals_the_definition(bytes in vec(any::<u8>(), 0..400), skip in 0usize..8) {

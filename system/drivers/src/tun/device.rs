@@ -1,27 +1,45 @@
 //! Creation of the interface: the ioctls, from the most offload downwards.
 
 use super::Offload;
+use crate::interface::{check, configure, request};
 use anabranch_wire::vnet;
 use libc::{c_int, c_short, c_uint, c_ulong};
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::OpenOptionsExt;
-use std::os::unix::net::UnixDatagram;
 
-/// An interface and the descriptor it lives by.
+/// An interface and the descriptors it lives by: one for each queue, at least one.
 pub(super) struct Device {
-    pub(super) file: File,
+    pub(super) queues: Vec<File>,
     pub(super) name: String,
     pub(super) offload: Offload,
 }
 
 impl Device {
-    /// Creates the interface with the most offload the kernel grants, up to `wanted`.
-    pub(super) fn create(name: &str, wanted: Offload) -> io::Result<Device> {
+    /// Creates the interface with so many queues and the most offload the kernel grants, up to
+    /// `wanted`.
+    pub(super) fn create(name: &str, queues: usize, wanted: Offload) -> io::Result<Device> {
+        let several = if queues > 1 { libc::IFF_MULTI_QUEUE } else { 0 };
+        let mut device = Device::create_first(name, several, wanted)?;
+        let header = match device.offload {
+            Offload::None => 0,
+            _ => libc::IFF_VNET_HDR,
+        };
+        for _ in 1..queues {
+            let queue = attach(request(&device.name)?, several | header)
+                .map_err(|error| explain("open another queue of", &device.name, error))?;
+            device.queues.push(queue.0);
+        }
+        Ok(device)
+    }
+
+    fn create_first(name: &str, several: c_int, wanted: Offload) -> io::Result<Device> {
         let request = request(name)?;
+        // An interface of this name that has queues already is somebody else's.
+        let flags = several | libc::IFF_TUN_EXCL;
         if wanted > Offload::None {
-            match attach(request, libc::IFF_VNET_HDR) {
+            match attach(request, flags | libc::IFF_VNET_HDR) {
                 Ok((file, name)) => {
                     let size: c_int = vnet::LEN as c_int;
                     ioctl(&file, libc::TUNSETVNETHDRSZ, &size)
@@ -29,7 +47,7 @@ impl Device {
                     let offload = set_offload(&file, wanted)
                         .map_err(|error| explain("set the offload of", &name, error))?;
                     return Ok(Device {
-                        file,
+                        queues: vec![file],
                         name,
                         offload,
                     });
@@ -39,9 +57,10 @@ impl Device {
                 Err(error) => return Err(explain("create", name, error)),
             }
         }
-        let (file, name) = attach(request, 0).map_err(|error| explain("create", name, error))?;
+        let (file, name) =
+            attach(request, flags).map_err(|error| explain("create", name, error))?;
         Ok(Device {
-            file,
+            queues: vec![file],
             name,
             offload: Offload::None,
         })
@@ -111,48 +130,17 @@ fn set_offload(file: &File, wanted: Offload) -> io::Result<Offload> {
         let done =
             unsafe { libc::ioctl(file.as_raw_fd(), libc::TUNSETOFFLOAD, c_ulong::from(flags)) };
         match check(done) {
-            Ok(()) => return Ok(offload),
+            Ok(_) => return Ok(offload),
             Err(error) => refused = error,
         }
     }
     Err(refused)
 }
 
-/// An `ifreq` that names the interface and is zero otherwise.
-fn request(name: &str) -> io::Result<libc::ifreq> {
-    // SAFETY: `ifreq` is plain data, for which all zeroes is a value.
-    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
-    // The last byte stays 0: the kernel wants a terminated string.
-    let room = request.ifr_name.len() - 1;
-    if name.is_empty() || name.len() > room || name.contains(['/', '\0', ' ']) {
-        let message = format!("{name:?} is no interface name (1 to {room} bytes, no slash)");
-        return Err(io::Error::new(ErrorKind::InvalidInput, message));
-    }
-    for (to, from) in request.ifr_name.iter_mut().zip(name.bytes()) {
-        *to = from as libc::c_char;
-    }
-    Ok(request)
-}
-
-/// An interface request; any socket of this namespace will do for it.
-fn configure(operation: libc::Ioctl, request: &mut libc::ifreq) -> io::Result<()> {
-    let socket = UnixDatagram::unbound()?;
-    // SAFETY: these operations read and write one `ifreq`, which is ours for the call.
-    check(unsafe { libc::ioctl(socket.as_raw_fd(), operation, request) })
-}
-
 /// An ioctl whose argument the kernel only reads.
 fn ioctl(file: &File, operation: libc::Ioctl, argument: &c_int) -> io::Result<()> {
     // SAFETY: the operation reads one int through the pointer.
-    check(unsafe { libc::ioctl(file.as_raw_fd(), operation, argument) })
-}
-
-fn check(result: c_int) -> io::Result<()> {
-    if result < 0 {
-        Err(io::Error::last_os_error())
-    } else {
-        Ok(())
-    }
+    check(unsafe { libc::ioctl(file.as_raw_fd(), operation, argument) }).map(drop)
 }
 
 /// The error with what was tried, and the way out where there is one.

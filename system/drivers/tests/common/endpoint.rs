@@ -57,7 +57,11 @@ impl<'a, D: Driver> Endpoint<'a, D> {
             syn.as_ref()
                 .is_some_and(|syn| syn.dst.port() == port && syn.flags == Flags::SYN)
         });
-        let syn = syn.expect("a SYN");
+        Endpoint::answer(driver, &syn.expect("a SYN"))
+    }
+
+    /// Completes the handshake that `syn` has begun.
+    pub(crate) fn answer(driver: &'a mut D, syn: &Packet) -> Endpoint<'a, D> {
         let Options::Syn(options) = &syn.options else {
             panic!("a SYN has a SYN's options")
         };

@@ -1,8 +1,8 @@
 //! What one process wants in the kernel's tables, given what the host has now.
 
-use super::AttachConfig;
+use super::{AttachConfig, Bound};
 use crate::link::{Address, Link};
-use crate::route::{MAIN, Protocol};
+use crate::route::{LOCAL, MAIN, Protocol};
 use crate::rule::Action;
 use crate::{Netlink, Result, Route, Rule};
 use std::collections::BTreeMap;
@@ -10,6 +10,10 @@ use std::net::IpAddr;
 
 /// Our rules for ports go before the table of local addresses.
 pub(super) const PORTS: u32 = 10;
+
+/// Addresses bound to an interface, right behind the local table and what it is moved for.
+const BOUND: u32 = 102;
+const BOUND_ONLY: u32 = 103;
 
 /// Our source routing goes right before the main table, behind any rules of the host's own.
 const MAIN_BUT_DEFAULT: u32 = 32_764;
@@ -40,8 +44,27 @@ impl Snapshot {
         })
     }
 
-    fn tun(&self, name: &str) -> Option<u32> {
+    fn index(&self, name: &str) -> Option<u32> {
         Some(self.links.iter().find(|link| link.name == name)?.index)
+    }
+
+    /// What leads through an interface: its routes in the main table, and a default route of any
+    /// other table but ours if there is none.
+    fn routes_through(&self, link: &str, ipv4: bool) -> Vec<Route> {
+        let Some(index) = self.index(link) else {
+            return Vec::new();
+        };
+        let others = self.routes.iter().filter(|it| {
+            let ours = it.protocol == Protocol::ANABRANCH;
+            !ours && it.link == Some(index) && it.is_ipv4() == ipv4 && it.table != LOCAL
+        });
+        let (main, elsewhere): (Vec<_>, Vec<_>) = others.cloned().partition(|it| it.table == MAIN);
+        let is_default = |it: &Route| it.destination.1 == 0;
+        let mut found = main;
+        if !found.iter().any(is_default) {
+            found.extend(elsewhere.into_iter().find(is_default));
+        }
+        found
     }
 
     /// The default routes of the main table of a family, by interface.
@@ -69,7 +92,9 @@ pub(super) struct Instance<'a> {
 impl Instance<'_> {
     /// The addresses whose ports are taken.
     pub(super) fn addresses(&self, snapshot: &Snapshot) -> Vec<IpAddr> {
-        let mut addresses: Vec<IpAddr> = self.own(snapshot).map(|own| own.address).collect();
+        let own = self.own(snapshot).map(|own| own.address);
+        let bound = self.bound().map(|bound| bound.address);
+        let mut addresses: Vec<IpAddr> = own.chain(bound).collect();
         addresses.sort();
         addresses.dedup();
         addresses
@@ -77,7 +102,7 @@ impl Instance<'_> {
 
     fn own<'b>(&'b self, snapshot: &'b Snapshot) -> impl Iterator<Item = &'b Address> {
         let config = self.config;
-        let tun = snapshot.tun(&config.tun);
+        let tun = snapshot.index(&config.tun);
         snapshot.addresses.iter().filter(move |own| {
             let address = own.address;
             own.global
@@ -90,6 +115,25 @@ impl Instance<'_> {
                 })
                 && (config.addresses.is_empty() || config.addresses.contains(&address))
         })
+    }
+
+    fn bound(&self) -> impl Iterator<Item = &Bound> {
+        let config = self.config;
+        let wanted = |bound: &&Bound| match bound.address.is_ipv4() {
+            true => config.ipv4,
+            false => config.ipv6,
+        };
+        config.bound.iter().filter(wanted)
+    }
+
+    /// The bound addresses that are not their interface's: it would get no answers to them.
+    pub(super) fn foreign(&self, snapshot: &Snapshot) -> Vec<Bound> {
+        let foreign = self.bound().filter(|bound| {
+            let link = snapshot.index(&bound.link);
+            let mut here = snapshot.addresses.iter();
+            !here.any(|own| own.address == bound.address && Some(own.link) == link)
+        });
+        foreign.cloned().collect()
     }
 
     /// Makes the tables of this process what they should be; what is right already is not touched.
@@ -113,15 +157,16 @@ impl Instance<'_> {
 
     fn wanted(&self, snapshot: &Snapshot) -> (Vec<Route>, Vec<Rule>) {
         let (mut routes, mut rules) = (Vec::new(), Vec::new());
-        let Some(tun) = snapshot.tun(&self.config.tun) else {
+        let Some(tun) = snapshot.index(&self.config.tun) else {
             return (routes, rules);
         };
         for address in self.addresses(snapshot) {
             let prefix = if address.is_ipv4() { 32 } else { 128 };
-            // Programs of this host that connect to it keep the address as their source.
+            // Programs of this host that connect to it keep the address as their source, if they may.
+            let is_own = snapshot.addresses.iter().any(|own| own.address == address);
             routes.push(self.route(Route {
                 link: Some(tun),
-                source: Some(address),
+                source: Some(address).filter(|_| is_own),
                 metric: if address.is_ipv4() { 0 } else { IPV6_METRIC },
                 table: self.table(0),
                 ..Route::to(address, prefix)
@@ -142,7 +187,31 @@ impl Instance<'_> {
                 self.by_source(snapshot, ipv4, &mut routes, &mut rules);
             }
         }
+        self.by_interface(snapshot, &mut routes, &mut rules);
         (routes, rules)
+    }
+
+    /// Addresses bound to an interface: the routes through it, and no others.
+    fn by_interface(&self, snapshot: &Snapshot, routes: &mut Vec<Route>, rules: &mut Vec<Rule>) {
+        for (number, bound) in (0..TABLES_EACH).rev().zip(self.bound()) {
+            let ipv4 = bound.address.is_ipv4();
+            let through = snapshot.routes_through(&bound.link, ipv4).into_iter();
+            let through = through.map(|route| {
+                let table = self.table(number);
+                self.route(Route { table, ..route })
+            });
+            routes.extend(through);
+            for (preference, action) in [
+                (BOUND, self.lookup(number)),
+                (BOUND_ONLY, Action::Blackhole),
+            ] {
+                rules.push(Rule {
+                    input: Some(self.config.tun.clone()),
+                    from: Some((bound.address, if ipv4 { 32 } else { 128 })),
+                    ..self.rule(ipv4, preference, action)
+                });
+            }
+        }
     }
 
     /// Source routing, where it can make a difference.
@@ -214,8 +283,9 @@ fn held(slot: u32, tun: &str, snapshot: &Snapshot) -> (Vec<Route>, Vec<Rule>) {
     let is_route = |it: &&Route| ours(it.protocol) && tables.contains(&it.table);
     let is_rule = |it: &&Rule| {
         let to_our_table = matches!(it.action, Action::Lookup(table) if tables.contains(&table));
-        let specific = it.preference == MAIN_BUT_DEFAULT && it.input.as_deref() == Some(tun);
-        ours(it.protocol) && (to_our_table || specific)
+        let of_device = [MAIN_BUT_DEFAULT, BOUND_ONLY].contains(&it.preference)
+            && it.input.as_deref() == Some(tun);
+        ours(it.protocol) && (to_our_table || of_device)
     };
     let routes = snapshot.routes.iter().filter(is_route).cloned().collect();
     let rules = snapshot.rules.iter().filter(is_rule).cloned().collect();

@@ -74,9 +74,21 @@ fn parse(list: &str) -> BTreeSet<u16> {
     list.split(',').filter_map(bounds).flatten().collect()
 }
 
-/// The end of line makes the kernel take an empty list for one.
+/// As ranges: the kernel takes no more than a page. The end of line makes it take an empty list
+/// for one.
 fn format(ports: &BTreeSet<u16>) -> String {
-    let list: Vec<String> = ports.iter().map(u16::to_string).collect();
+    let mut ranges: Vec<(u16, u16)> = Vec::new();
+    for &port in ports {
+        match ranges.last_mut() {
+            Some((_, end)) if *end == port - 1 => *end = port,
+            _ => ranges.push((port, port)),
+        }
+    }
+    let text = |&(start, end): &(u16, u16)| match end - start {
+        0 => start.to_string(),
+        _ => format!("{start}-{end}"),
+    };
+    let list: Vec<String> = ranges.iter().map(text).collect();
     list.join(",") + "\n"
 }
 
@@ -92,6 +104,9 @@ mod tests {
         );
         assert_eq!(parse("\n"), BTreeSet::new());
         assert_eq!(format(&BTreeSet::from([80, 443])), "80,443\n");
+        assert_eq!(format(&(61_000..=65_535).collect()), "61000-65535\n");
+        assert_eq!(format(&BTreeSet::from([80, 81, 90])), "80-81,90\n");
+        assert_eq!(format(&BTreeSet::new()), "\n");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! A process holds an exclusive lock on its file for as long as it lives; the kernel lets go of it
 //! when the process ends, however it ends. Changes are made under a lock on the folder.
 
-use super::ports;
+use super::{nat, ports};
 use crate::{Error, Result, netns};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -24,12 +24,15 @@ pub(super) struct Directory {
 
 /// What a process writes down about itself.
 #[derive(Serialize, Deserialize, Clone, Default, Debug)]
+#[serde(default)]
 struct Record {
     pid: u32,
     tun: String,
     ports: Vec<(u16, u16)>,
     /// Ports it has reserved, which were not before.
     reserved: BTreeSet<u16>,
+    /// It has a table of nftables.
+    translates: bool,
 }
 
 impl Record {
@@ -133,6 +136,7 @@ impl Lock<'_> {
                 .map(|range| (*range.start(), *range.end()))
                 .collect(),
             reserved: BTreeSet::new(),
+            translates: false,
         };
         let held = Held {
             slot,
@@ -246,9 +250,26 @@ impl Held {
         self.write(&record)
     }
 
+    /// Notes that there is a table of nftables to be removed, before there is one.
+    pub(super) fn translates(&self) -> Result<()> {
+        let record = self.record();
+        if record.translates {
+            return Ok(());
+        }
+        let translates = true;
+        self.write(&Record {
+            translates,
+            ..record
+        })
+    }
+
     /// Ends this account.
     pub(super) fn release(self) -> Result<()> {
-        let outcome = ports::release(&self.record().reserved);
+        let record = self.record();
+        let mut outcome = ports::release(&record.reserved);
+        if record.translates {
+            outcome = outcome.and(nat::clear(self.slot));
+        }
         let removed = fs::remove_file(&self.path).map_err(|source| Error::System {
             what: format!("remove {}", self.path.display()),
             source,

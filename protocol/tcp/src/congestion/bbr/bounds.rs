@@ -24,12 +24,24 @@ pub(super) struct Latest {
     last_end: u64,
 }
 
+crate::packed!(Latest {
+    bw,
+    inflight,
+    loss_round_delivered,
+    loss_round_start,
+    loss_in_round,
+    gaps,
+    last_end
+});
+
 /// Bounds for now.
 #[derive(Debug)]
 pub(super) struct Lower {
     pub(super) bw: u64,
     pub(super) inflight: u64,
 }
+
+crate::packed!(Lower { bw, inflight });
 
 impl Default for Lower {
     fn default() -> Lower {
@@ -49,6 +61,13 @@ pub(super) struct Undo {
     inflight_lo: u64,
     inflight_hi: u64,
 }
+
+crate::packed!(Undo {
+    state,
+    bw_lo,
+    inflight_lo,
+    inflight_hi
+});
 
 impl Bbr {
     pub(super) fn update_latest_signals(&mut self, sample: &RateSample) {

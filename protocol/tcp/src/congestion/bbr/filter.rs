@@ -1,11 +1,18 @@
 //! Filters of BBR's model: the most of something over a window that moves.
 
 use crate::Instant;
+use crate::rest::{Pack, Parcel};
 
 /// The greatest delivery rate of this cycle of probing and of the one before
 /// (draft-ietf-ccwg-bbr §5.5.3 to §5.5.6).
 #[derive(Debug, Default)]
 pub(super) struct MaxBw([u64; 2]);
+
+impl Pack for MaxBw {
+    fn pack(&mut self, parcel: &mut Parcel<'_>) {
+        self.0.pack(parcel);
+    }
+}
 
 impl MaxBw {
     pub(super) fn get(&self) -> u64 {
@@ -28,6 +35,12 @@ impl MaxBw {
 /// best after that (Kathleen Nichols' filter).
 #[derive(Debug, Default)]
 pub(super) struct WindowedMax([(u64, u64); 3]);
+
+impl Pack for WindowedMax {
+    fn pack(&mut self, parcel: &mut Parcel<'_>) {
+        self.0.pack(parcel);
+    }
+}
 
 impl WindowedMax {
     pub(super) fn get(&self) -> u64 {
@@ -67,6 +80,12 @@ pub(super) struct Aggregation {
     delivered: u64,
     filter: WindowedMax,
 }
+
+crate::packed!(Aggregation {
+    since,
+    delivered,
+    filter
+});
 
 /// Rounds for which an aggregate is remembered once the pipe was full.
 const FILTER_LEN: u64 = 10;

@@ -15,6 +15,7 @@ use super::{Ack, Controller, Init, Lost, RateSample};
 use crate::Instant;
 use crate::pacer::quantum;
 use crate::rate::scale;
+use crate::rest::{Pack, Parcel};
 use bounds::{Latest, Lower, Undo};
 use filter::{Aggregation, MaxBw};
 use probe_bw::Cycle;
@@ -30,9 +31,10 @@ const MIN_PIPE_SEGMENTS: u64 = 4;
 const PACING_MARGIN: u64 = 1;
 
 /// What is being found out.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 enum State {
     /// How fast the path is, doubling each round.
+    #[default]
     Startup,
     /// Nothing: the queue that this built is emptied.
     Drain,
@@ -47,6 +49,18 @@ enum State {
     /// How long the path is.
     ProbeRtt,
 }
+
+crate::packed!(
+    enum State {
+        Startup,
+        Drain,
+        Down,
+        Cruise,
+        Refill,
+        Up,
+        ProbeRtt,
+    }
+);
 
 impl State {
     fn is_probe_bw(self) -> bool {
@@ -87,6 +101,12 @@ struct Rounds {
     next_delivered: u64,
 }
 
+crate::packed!(Rounds {
+    count,
+    start,
+    next_delivered
+});
+
 #[derive(Debug)]
 pub(super) struct Bbr {
     state: State,
@@ -117,6 +137,29 @@ pub(super) struct Bbr {
     /// Sending began again after the application paused.
     idle_restart: bool,
 }
+
+crate::packed!(Bbr {
+    state,
+    mss,
+    initial_window,
+    cwnd,
+    prior_cwnd,
+    pacing_rate,
+    delivered,
+    rounds,
+    bw,
+    max_bw,
+    full,
+    latest,
+    lower,
+    inflight_hi,
+    cycle,
+    min,
+    extra,
+    undo,
+    recovering,
+    idle_restart
+});
 
 impl Bbr {
     pub(super) fn new(init: Init) -> Bbr {
@@ -348,6 +391,10 @@ impl Controller for Bbr {
 
     fn name(&self) -> &'static str {
         "bbr"
+    }
+
+    fn rest(&mut self, parcel: &mut Parcel<'_>) {
+        self.pack(parcel);
     }
 }
 

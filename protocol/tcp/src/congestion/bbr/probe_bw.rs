@@ -29,6 +29,16 @@ enum Phase {
     Stopping,
 }
 
+crate::packed!(
+    enum Phase {
+        Steady,
+        Refilling,
+        Starting,
+        Feedback,
+        Stopping,
+    }
+);
+
 /// The cycle.
 #[derive(Debug)]
 pub(super) struct Cycle {
@@ -48,6 +58,19 @@ pub(super) struct Cycle {
     seed: u64,
 }
 
+crate::packed!(Cycle {
+    phase,
+    stamp,
+    wait,
+    rounds_since_probe,
+    is_probe_sample,
+    prev_too_high,
+    prev_precautionary,
+    up,
+    now,
+    seed
+});
+
 /// The growth of `inflight_hi` during a probe.
 #[derive(Debug)]
 struct Up {
@@ -55,6 +78,12 @@ struct Up {
     acked: u64,
     acked_per_segment: u64,
 }
+
+crate::packed!(Up {
+    rounds,
+    acked,
+    acked_per_segment
+});
 
 impl Cycle {
     pub(super) fn new(seed: u64) -> Cycle {

@@ -26,6 +26,14 @@ pub(super) struct MinRtt {
     round_done: bool,
 }
 
+crate::packed!(MinRtt {
+    rtt,
+    probed,
+    expired,
+    done_at,
+    round_done
+});
+
 impl MinRtt {
     pub(super) fn new(srtt: Option<Duration>) -> MinRtt {
         MinRtt {

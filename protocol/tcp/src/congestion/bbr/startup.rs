@@ -26,6 +26,14 @@ pub(super) struct FullBw {
     drain_start: u64,
 }
 
+crate::packed!(FullBw {
+    bw,
+    count,
+    now,
+    reached,
+    drain_start
+});
+
 impl FullBw {
     pub(super) fn reset(&mut self) {
         (self.bw, self.count, self.now) = (0, 0, false);

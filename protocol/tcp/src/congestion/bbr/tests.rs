@@ -46,6 +46,7 @@ impl Path {
             mss: MSS as u32,
             initial_window: 10 * MSS,
             srtt: Some(rtt),
+            abe: false,
             seed: 7,
         });
         Path {

@@ -1,0 +1,247 @@
+//! The kernel's own path manager, kept in step with the plan: its endpoints and limits follow
+//! addresses and interfaces as they come and go.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use anabranch_kernel::mptcp::{Endpoint, Flags, Limits, PathManager, link_index};
+use anabranch_paths::{Host, NotExpressible, Plan, Policy};
+
+use super::account::{Account, Owned, is_owned};
+use crate::cli::Failure;
+use crate::paths::world::World;
+
+/// The most that the kernel takes of either limit.
+const MOST: u32 = 8;
+
+/// Endpoints of ours, and those of others.
+pub(super) struct Endpoints {
+    kernel: PathManager,
+    host: Host,
+    plan: Plan,
+    /// Addresses that have an endpoint of somebody else, each told of once.
+    foreign: BTreeSet<IpAddr>,
+}
+
+impl Endpoints {
+    pub(super) fn new(plan: Plan) -> Result<Endpoints, Failure> {
+        Ok(Endpoints {
+            kernel: PathManager::open().map_err(crate::device::refused)?,
+            host: Host::new(),
+            plan: checked(plan).map_err(Failure::Usage)?,
+            foreign: BTreeSet::new(),
+        })
+    }
+
+    /// Puts another plan in force.
+    ///
+    /// # Errors
+    /// One line: endpoints cannot say it, and the one before goes on; or the kernel refused.
+    pub(super) fn set_plan(&mut self, plan: Plan, account: &mut Account) -> Result<(), String> {
+        self.plan = checked(plan)?;
+        self.follow(account)
+    }
+
+    /// What [`Endpoints::follow`] would do, for people.
+    ///
+    /// # Errors
+    /// One line.
+    pub(super) fn preview(&mut self) -> Result<Vec<String>, String> {
+        let wanted = self.wanted()?;
+        let present = self.kernel.endpoints().map_err(|error| error.to_string())?;
+        let lines = wanted.iter().filter_map(|wanted| {
+            let now = present.iter().find(|it| it.address == wanted.address);
+            match now {
+                None => Some(format!("add {}", describe(wanted))),
+                Some(now) if now.flags != wanted.flags => Some(format!(
+                    "leave {} as it is: not {}",
+                    describe(now),
+                    describe(wanted)
+                )),
+                Some(_) => None,
+            }
+        });
+        let limits = limits(&self.plan.policy);
+        let set = format!(
+            "set limits subflow {} add_addr_accepted {}",
+            limits.subflows, limits.add_addr_accepted
+        );
+        Ok(std::iter::once(set).chain(lines).collect())
+    }
+
+    /// The endpoints of the kernel, whoever made them.
+    ///
+    /// # Errors
+    /// One line.
+    pub(super) fn there(&self) -> Result<Vec<anabranch_paths::Endpoint>, String> {
+        let all = self.kernel.endpoints().map_err(|error| error.to_string())?;
+        let shown = all.into_iter().map(|it| anabranch_paths::Endpoint {
+            id: it.id,
+            port: Some(it.port).filter(|port| *port != 0),
+            dev: self.host.link(it.link).map(|link| link.name.clone()),
+            ..anabranch_paths::Endpoint::new(it.address, anabranch_paths::Flags(it.flags.0))
+        });
+        Ok(shown.collect())
+    }
+
+    /// The endpoints that the plan comes to on this host now.
+    fn wanted(&mut self) -> Result<Vec<Endpoint>, String> {
+        let world = World::read().map_err(|error| error.to_string())?;
+        world.tell(&mut self.host);
+        let wanted = self.host.endpoints(&self.plan.policy, &self.plan.rules);
+        let wanted = wanted.map_err(|error| error.to_string())?;
+        Ok(wanted.iter().map(as_kernel).collect())
+    }
+
+    /// Looks at the host, and makes endpoints and limits what the plan says.
+    ///
+    /// # Errors
+    /// One line.
+    pub(super) fn follow(&mut self, account: &mut Account) -> Result<(), String> {
+        let wanted = self.wanted()?;
+        account.set_limits(&self.kernel, limits(&self.plan.policy))?;
+        let present = self.kernel.endpoints().map_err(|error| error.to_string())?;
+        self.leave(account, &wanted, &present)?;
+        for endpoint in &wanted {
+            self.want(account, endpoint, &present)?;
+        }
+        Ok(())
+    }
+
+    /// Removes what is ours and not wanted any more, or not like this.
+    fn leave(
+        &self,
+        account: &mut Account,
+        wanted: &[Endpoint],
+        present: &[Endpoint],
+    ) -> Result<(), String> {
+        for owned in account.endpoints().to_vec() {
+            let now = present.iter().find(|it| is_owned(it, &owned));
+            let stays = |now: &&Endpoint| wanted.iter().any(|it| can_become(now, it));
+            if now.is_some_and(|now| stays(&now)) {
+                continue;
+            }
+            if now.is_some() {
+                tracing::info!("endpoint {} removed", owned.address);
+                complain(self.kernel.remove(owned.id));
+            }
+            account.forget(owned.address, owned.port)?;
+        }
+        Ok(())
+    }
+
+    /// Adds an endpoint, or changes ours to be like it.
+    fn want(
+        &mut self,
+        account: &mut Account,
+        wanted: &Endpoint,
+        present: &[Endpoint],
+    ) -> Result<(), String> {
+        let is_ours = |it: &Endpoint, account: &Account| {
+            account.endpoints().iter().any(|owned| is_owned(it, owned))
+        };
+        let same = |it: &&Endpoint| (it.address, it.port) == (wanted.address, wanted.port);
+        // What the kernel made for an address in use gives way to what is wanted of it.
+        let made = |it: &&Endpoint| !it.flags.has(Flags::IMPLICIT);
+        match present.iter().filter(same).find(made) {
+            Some(now) if !is_ours(now, account) => {
+                if self.foreign.insert(wanted.address) {
+                    tracing::info!(
+                        "endpoint {} was made by others: left as it is",
+                        wanted.address
+                    );
+                }
+            }
+            Some(now) if can_become(now, wanted) => {
+                if now.flags != wanted.flags {
+                    let change = Endpoint {
+                        id: now.id,
+                        ..wanted.clone()
+                    };
+                    complain(self.kernel.set_flags(&change));
+                }
+            }
+            _ => self.add(account, wanted)?,
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, account: &mut Account, wanted: &Endpoint) -> Result<(), String> {
+        self.foreign.remove(&wanted.address);
+        account.add(Owned {
+            address: wanted.address,
+            port: wanted.port,
+            id: wanted.id,
+        })?;
+        match self.kernel.add(wanted) {
+            Ok(()) => tracing::info!("endpoint {} added", wanted.address),
+            Err(error) => {
+                account.forget(wanted.address, wanted.port)?;
+                tracing::warn!("{error}");
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What the kernel refuses is said, and the rest goes on.
+fn complain(result: anabranch_kernel::Result<()>) {
+    if let Err(error) = result {
+        tracing::warn!("{error}");
+    }
+}
+
+/// Refuses what endpoints cannot say.
+fn checked(plan: Plan) -> Result<Plan, String> {
+    let tried: Result<_, NotExpressible> = Host::new().endpoints(&plan.policy, &plan.rules);
+    tried.map_err(|error| format!("{error}: use --mode userspace"))?;
+    if matches!(plan.policy.kind, anabranch_paths::Kind::NDiffPorts(_)) {
+        return Err(format!("{NotExpressible}: use --mode userspace"));
+    }
+    if !plan.selections.is_empty() {
+        return Err(
+            "the kernel's own path manager has one policy for all connections: use --mode \
+             userspace for rules about some of them"
+                .into(),
+        );
+    }
+    Ok(plan)
+}
+
+/// In the words of `ip mptcp`.
+fn describe(endpoint: &Endpoint) -> String {
+    let flags = anabranch_paths::Flags(endpoint.flags.0);
+    let port = match endpoint.port {
+        0 => String::new(),
+        port => format!(" port {port}"),
+    };
+    format!("{} id {}{port} {flags}", endpoint.address, endpoint.id)
+}
+
+/// Whether an endpoint can be made like another without ending its subflows.
+fn can_become(now: &Endpoint, wanted: &Endpoint) -> bool {
+    let fixed = |it: &Endpoint| it.flags.0 & !(Flags::BACKUP.0 | Flags::FULLMESH.0);
+    (now.address, now.port, now.link) == (wanted.address, wanted.port, wanted.link)
+        && fixed(now) == fixed(wanted)
+}
+
+fn as_kernel(endpoint: &anabranch_paths::Endpoint) -> Endpoint {
+    let link = endpoint.dev.as_deref().and_then(|dev| link_index(dev).ok());
+    Endpoint {
+        address: endpoint.addr,
+        id: endpoint.id,
+        port: endpoint.port.unwrap_or(0),
+        flags: Flags(endpoint.flags.0),
+        link: link.unwrap_or(0),
+    }
+}
+
+/// Those of the policy, as far as the kernel goes.
+fn limits(policy: &Policy) -> Limits {
+    let further = policy.limits.subflows.saturating_sub(1);
+    let most = |count: usize| u32::try_from(count).unwrap_or(MOST).min(MOST);
+    Limits {
+        subflows: most(further),
+        add_addr_accepted: most(policy.limits.add_addr_accepted),
+    }
+}

@@ -1,0 +1,75 @@
+//! What packets of the servers in user space go through.
+
+use anabranch_drivers::tun::TunConfig;
+use anabranch_drivers::{Driver, Many, Own, Packet, PacketConfig, Tun};
+use anabranch_kernel::{Attach, AttachConfig};
+use clap::ValueEnum;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr};
+use std::thread;
+use std::time::Duration;
+
+use super::{RELAY_SOURCE, SINK};
+
+/// A device, and how it comes by its addresses.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(crate) enum Device {
+    /// A TUN device, with the ports taken from the host's own addresses.
+    Tun,
+    /// Packet sockets (AF_PACKET) on both links, with an address of its own on either.
+    Packet,
+}
+
+/// What lasts as long as the device serves.
+pub(super) struct Served {
+    _attached: Option<Attach>,
+}
+
+/// The address of its own that a packet device has on a link.
+pub(crate) fn own_address(link: usize) -> IpAddr {
+    Ipv4Addr::new(10, 77, link as u8, 3).into()
+}
+
+impl Device {
+    /// Opens it, and gives it to `serve` on a thread of its own.
+    pub(super) fn serve(
+        self,
+        serve: impl FnOnce(Device, Box<dyn Driver>) -> io::Result<()> + Send + 'static,
+    ) -> io::Result<Served> {
+        let (device, attached): (Box<dyn Driver>, _) = match self {
+            Device::Tun => {
+                let tun = Tun::open(&TunConfig::default())?;
+                let config = AttachConfig::new(tun.name(), [SINK..=RELAY_SOURCE]);
+                let attached = Attach::install(config).map_err(io::Error::other)?;
+                (Box::new(tun), Some(attached))
+            }
+            Device::Packet => (Box::new(both_links()?), None),
+        };
+        thread::spawn(move || {
+            if let Err(error) = serve(self, device) {
+                eprintln!("the server ended: {error}");
+            }
+        });
+        Ok(Served {
+            _attached: attached,
+        })
+    }
+}
+
+fn both_links() -> io::Result<Many> {
+    let open = |link| {
+        let address = own_address(link);
+        let own = Own {
+            address,
+            prefix: 24,
+        };
+        let packet = Packet::open(&PacketConfig {
+            // Nobody else is on these links.
+            probe: Duration::ZERO,
+            ..PacketConfig::new(&format!("link{link}"), [own])
+        })?;
+        let packet: Box<dyn Driver> = Box::new(packet);
+        Ok::<_, io::Error>((vec![address], packet))
+    };
+    Many::new([open(0)?, open(1)?])
+}
