@@ -20,6 +20,9 @@ const START: Duration = Duration::from_secs(20);
 /// How long it may go on with open connections when a test is over.
 const LAST_WISH: Duration = Duration::from_millis(500);
 
+/// What it logs, unless `RUST_LOG` says otherwise: it is read only when a test has failed.
+const LOG: &str = "info,anabranch=debug";
+
 /// A running `anabranch serve` or `anabranch pm`. Dropping it ends it; its log is printed if a test failed.
 #[derive(Debug)]
 pub struct Anabranch {
@@ -261,6 +264,9 @@ fn spawn(
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::piped());
+    if std::env::var_os("RUST_LOG").is_none() {
+        command.env("RUST_LOG", LOG);
+    }
     let mut child = host.run(|| command.spawn())?;
     if let Some(stderr) = child.stderr.take() {
         let log = Arc::clone(log);

@@ -28,7 +28,7 @@ impl Snapshot {
         ];
         for question in questions {
             for line in output("ip", question)?.lines() {
-                lines.insert(format!("{question}: {}", line.trim_end()));
+                lines.insert(format!("{question}: {}", without_carrier(line)));
             }
         }
         for (number, line) in output("nft", "list ruleset")?.lines().enumerate() {
@@ -58,6 +58,19 @@ fn settle() -> io::Result<()> {
     Ok(())
 }
 
+/// Whether an interface has its carrier is no setting, and the kernel takes its time to notice.
+fn without_carrier(line: &str) -> String {
+    let mut words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
+    if let Some(state) = words.iter().position(|word| word == "state") {
+        words.drain(state..words.len().min(state + 2));
+    }
+    words.retain(|word| word != "linkdown");
+    for flags in words.iter_mut().filter(|word| word.starts_with('<')) {
+        *flags = flags.replace("NO-CARRIER,", "").replace(",LOWER_UP", "");
+    }
+    words.join(" ")
+}
+
 fn sysctls(folder: &Path, lines: &mut BTreeSet<String>) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
@@ -79,4 +92,21 @@ fn is_state(path: &Path) -> bool {
     ["nf_conntrack_count", "idle_timeout"]
         .iter()
         .any(|state| name == *state)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::without_carrier;
+
+    #[test]
+    fn an_interface_is_the_same_with_and_without_its_carrier() {
+        let with = "2: link0@if2: <BROADCAST,MULTICAST,UP,LOWER_UP> mtu 1500 state UP mode DEFAULT";
+        let without =
+            "2: link0@if2: <NO-CARRIER,BROADCAST,MULTICAST,UP> mtu 1500 state DOWN mode DEFAULT";
+        assert_eq!(without_carrier(with), without_carrier(without));
+        let down = "2: link0@if2: <BROADCAST,MULTICAST> mtu 1500 state DOWN mode DEFAULT";
+        assert_ne!(without_carrier(with), without_carrier(down));
+        let route = "default via 10.77.1.2 dev link1 table 101 proto static";
+        assert_eq!(without_carrier(&format!("{route} linkdown ")), route);
+    }
 }

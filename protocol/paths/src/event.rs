@@ -120,7 +120,10 @@ pub enum Loss {
     Passing,
     /// It would end the same way: only when no subflow is left.
     Lasting,
-    /// The peer forbids it: never.
+    /// The peer reset it, and says that this would be so again: as [`Loss::Lasting`], unless the
+    /// connection is young.
+    Reset,
+    /// The peer forbids it: never, unless the connection is young.
     Forbidden,
 }
 
@@ -136,7 +139,7 @@ impl Loss {
             _ if transient => Loss::Passing,
             UNSPECIFIED => Loss::Passing,
             PROHIBITED => Loss::Forbidden,
-            _ => Loss::Lasting,
+            _ => Loss::Reset,
         }
     }
 }

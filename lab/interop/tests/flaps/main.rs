@@ -6,6 +6,7 @@
 //! something again, by the kind of trouble, as rows for `docs/path-managers.md`.
 
 mod engine;
+mod evidence;
 mod ledger;
 mod report;
 mod run;

@@ -16,6 +16,8 @@ pub(crate) struct Report {
     pub(crate) rejoined: BTreeMap<Kind, Vec<Duration>>,
     /// Paths that did not come back to a connection.
     pub(crate) never: BTreeMap<Kind, usize>,
+    /// Bytes that Linux's receiver put together wrongly.
+    pub(crate) by_linux: Vec<String>,
     /// What was not as before when all had ended.
     pub(crate) left: Vec<String>,
     /// The most there was of each kind of thing.
@@ -34,7 +36,7 @@ impl fmt::Display for Report {
         let (mebibytes, stall) = (bytes >> 20, longest_stall.as_millis());
         writeln!(
             f,
-            "{flaps} flaps, {connections} connections, {mebibytes} MiB the same at both ends, \
+            "{flaps} flaps, {connections} connections, {mebibytes} MiB received, \
              longest stall {stall} ms"
         )?;
         let all = self.rejoined.values().flatten().copied().collect();
@@ -44,6 +46,9 @@ impl fmt::Display for Report {
             let some = self.rejoined.get(&kind).cloned().unwrap_or_default();
             let never = self.never.get(&kind).copied().unwrap_or(0);
             writeln!(f, "{}", line(kind.name(), some, never))?;
+        }
+        for wrong in &self.by_linux {
+            writeln!(f, "Linux delivered wrong bytes: {wrong}")?;
         }
         write!(f, "most at once: {}", self.most)
     }

@@ -4,9 +4,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anabranch_interop::snapshot::Snapshot;
+use anabranch_interop::tool::output;
 use anabranch_interop::topology::{Side, Topology};
 
 use crate::engine::{CONNECTIONS, Engine, Running};
+use crate::evidence::Evidence;
 use crate::ledger::{Ids, Ledger};
 use crate::report::Report;
 use crate::traffic::Traffic;
@@ -57,9 +59,19 @@ fn hosts(topology: &Topology) -> [Snapshot; 2] {
     [Side::Client, Side::Server].map(|side| topology.host(side).run(|| Snapshot::take().unwrap()))
 }
 
+/// What either side has, for whoever looks for what went wrong.
+fn sockets(topology: &Topology) -> String {
+    let all = [Side::Client, Side::Server].map(|side| {
+        let sockets = topology.host(side).run(|| output("ss", "-Htaine"));
+        format!("{side:?}:\n{}", sockets.unwrap_or_else(|it| it.to_string()))
+    });
+    all.join("\n")
+}
+
 pub(crate) fn run(engine: Engine, flaps: usize, seed: u64) -> Report {
     let topology = world::new();
     let before = hosts(&topology);
+    let evidence = (engine != Engine::OurStack).then(|| Evidence::collect(&topology));
     let mut running = Running::start(engine, &topology);
     let traffic = (0..CONNECTIONS).map(|n| running.connect(&topology, seed + n as u64));
     let traffic = traffic.collect();
@@ -84,7 +96,7 @@ pub(crate) fn run(engine: Engine, flaps: usize, seed: u64) -> Report {
     assert!(most.0["subflows"] <= bound, "{most:?}");
     let ids = run.ids.most();
     assert!(ids <= 2, "{:?}", run.ids);
-    let mut report = run.finish();
+    let mut report = run.finish(evidence);
     report.most = format!("{:?}, IDs of an address: {ids}", most.0);
     running.stop();
     for (before, after) in before.iter().zip(&hosts(&topology)) {
@@ -185,7 +197,11 @@ impl<'a> Run<'a> {
             if waiting.is_empty() {
                 self.links[number] = Link::Used;
             } else if since.elapsed() > NEVER {
-                assert!(may_lose, "{kind:?} of link {number}: {waiting:?}, {seen:?}");
+                assert!(
+                    may_lose,
+                    "{kind:?} of link {number}: {waiting:?}, {seen:?}\n{}",
+                    sockets(self.topology)
+                );
                 *self.report.never.entry(kind).or_default() += waiting.len();
                 self.links[number] = Link::Lost;
             }
@@ -215,11 +231,20 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn finish(self) -> Report {
+    fn finish(self, evidence: Option<Evidence>) -> Report {
         let mut report = self.report;
+        let mut all = Vec::new();
         for traffic in self.traffic {
             report.longest_stall = report.longest_stall.max(traffic.longest_stall());
-            report.bytes += traffic.finish();
+            all.push(traffic.finish());
+        }
+        report.bytes = all.iter().flatten().map(|it| it.received.bytes).sum();
+        match evidence {
+            Some(evidence) => report.by_linux = evidence.judge(&all),
+            None => all
+                .iter()
+                .flatten()
+                .for_each(|it| assert!(it.is_right(), "{it:?}")),
         }
         report
     }

@@ -10,15 +10,26 @@ use anabranch_interop::pattern::{Digest, Pattern, Tally};
 
 const CHUNK: usize = 16 * 1024;
 
-type Direction = JoinHandle<io::Result<Tally>>;
+type Worker = JoinHandle<io::Result<Tally>>;
 
 /// A connection that carries two endless patterns.
 pub(crate) struct Traffic {
+    patterns: [Pattern; 2],
     stop: Arc<AtomicBool>,
     arrived: [Arc<AtomicU64>; 2],
-    up: [Direction; 2],
-    down: [Direction; 2],
+    up: [Worker; 2],
+    down: [Worker; 2],
     stall: Stall,
+}
+
+/// What went one way over a connection.
+#[derive(Debug)]
+pub(crate) struct Carried {
+    pub(crate) pattern: Pattern,
+    pub(crate) sent: Digest,
+    pub(crate) received: Digest,
+    /// Offset of the first byte that was not the pattern's.
+    pub(crate) first_wrong: Option<u64>,
 }
 
 /// The longest time in which nothing arrived in a direction.
@@ -50,6 +61,7 @@ impl Traffic {
         };
         let now = Instant::now();
         Traffic {
+            patterns: [up, down],
             up: [
                 send(up, client.writer, client.close),
                 receive(up, server.reader, 0),
@@ -83,25 +95,34 @@ impl Traffic {
         self.stall.longest
     }
 
-    /// Ends it in order; how many bytes there were.
+    /// Ends it in order; what was carried to the server, and to the client.
     ///
     /// # Panics
-    /// If what arrived differs from what was sent, in either direction, or the connection broke.
-    pub(crate) fn finish(self) -> u64 {
+    /// If the connection broke.
+    pub(crate) fn finish(self) -> [Carried; 2] {
         self.stop.store(true, Ordering::Relaxed);
-        let done = |direction: Direction| -> (Digest, Option<u64>) {
-            let tally = direction.join().expect("no thread panics");
+        let done = |end: Worker| -> (Digest, Option<u64>) {
+            let tally = end.join().expect("no thread panics");
             let tally = tally.expect("the connection lives");
             (tally.digest(), tally.first_wrong())
         };
-        let mut bytes = 0;
-        for [sent, received] in [self.up, self.down] {
-            let (received, sent) = (done(received), done(sent));
-            assert_eq!(received, sent, "(SHA-256, first wrong byte)");
-            assert_eq!(received.1, None);
-            bytes += received.0.bytes;
-        }
-        bytes
+        let [up, down] = self.patterns;
+        [(up, self.up), (down, self.down)].map(|(pattern, [sent, received])| {
+            let ((received, first_wrong), (sent, _)) = (done(received), done(sent));
+            Carried {
+                pattern,
+                sent,
+                received,
+                first_wrong,
+            }
+        })
+    }
+}
+
+impl Carried {
+    /// Whether all that was sent arrived, and nothing else.
+    pub(crate) fn is_right(&self) -> bool {
+        self.first_wrong.is_none() && self.sent == self.received
     }
 }
 

@@ -57,7 +57,7 @@ impl Trouble {
         self.again = match loss {
             _ if self.again == Again::ByHand => Again::ByHand,
             Loss::Forbidden => Again::Never,
-            Loss::Lasting => Again::AtLast,
+            Loss::Lasting | Loss::Reset => Again::AtLast,
             Loss::Passing if self.tries >= retry.tries => Again::AtLast,
             Loss::Passing => Again::At(now + pause(retry, self.tries)),
         };

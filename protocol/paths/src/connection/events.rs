@@ -10,6 +10,9 @@ use std::sync::Arc;
 /// the further ones.
 const MAX_SUBFLOWS: usize = 4 * MAX_ADDRESSES;
 
+/// For so long a connection's first ACK may still be on its way, lost once or twice.
+const YOUNG: Time = Time::from_secs(5);
+
 impl Connection {
     /// Takes down what happened; [`Connection::next`] says what to do about it.
     pub fn on_event(&mut self, now: Time, event: Event) {
@@ -101,7 +104,7 @@ impl Connection {
         if self.phase == Phase::Running {
             return;
         }
-        self.phase = Phase::Running;
+        (self.phase, self.established) = (Phase::Running, now);
         let delay = self.policy.delay.time;
         self.hold = (delay > Time::ZERO).then(|| now + delay);
         let (id, addr, proven) = (0, self.first.remote, true);
@@ -165,7 +168,7 @@ impl Connection {
                 .retain(|t| !t.is_between(local, remote) || t.again == Again::ByHand);
         }
         if subflow.ours && known {
-            self.trouble(now, local, remote, loss);
+            self.trouble(now, local, remote, self.believed(now, loss));
         }
         if self.subflows.is_empty() {
             self.hold = None;
@@ -173,6 +176,15 @@ impl Connection {
             self.troubles
                 .iter_mut()
                 .for_each(|t| t.last_resort(now, &retry));
+        }
+    }
+
+    /// What a refusal is worth. Linux resets a join that overtakes the third ACK of the first
+    /// subflow, and says that this is for good (RFC 8684 §3.6): a young connection tries again.
+    fn believed(&self, now: Time, loss: Loss) -> Loss {
+        match loss {
+            Loss::Reset | Loss::Forbidden if now < self.established + YOUNG => Loss::Passing,
+            loss => loss,
         }
     }
 

@@ -61,6 +61,8 @@ pub struct Connection {
     /// Of the first subflow.
     first: Ends,
     phase: Phase,
+    /// Since when it is established.
+    established: Time,
     /// The second subflow is not to come before this.
     hold: Option<Time>,
     locals: Vec<Local>,
@@ -92,6 +94,7 @@ impl Connection {
             side: facts.side,
             first,
             phase: Phase::Opening,
+            established: now,
             hold: None,
             locals: Vec::new(),
             initial: None,

@@ -156,7 +156,7 @@ fn a_reset_says_by_its_reason_whether_to_try_again() {
         let expected = match reason {
             0 => Loss::Passing,
             3 => Loss::Forbidden,
-            _ => Loss::Lasting,
+            _ => Loss::Reset,
         };
         assert_eq!(Loss::of_reset(reason, false), expected);
     }
@@ -180,12 +180,31 @@ fn a_refusal_for_good_is_heeded_as_long_as_there_is_another_path() {
         &["a", "b"],
         &[
             (0, "established", "create b>S"),
-            (0, "forbidden b>S", ""),
+            (5000, "forbidden b>S", ""),
             (99_000, "passing a>S", ""),
             (100_000, "wait", "create a>S"),
             (999_000, "lasting a>S", ""),
         ],
     );
+}
+
+#[test]
+fn what_refuses_a_young_connection_is_asked_again() {
+    for refused in ["reset b>S", "forbidden b>S"] {
+        run(
+            each(),
+            &["a", "b"],
+            &[
+                (0, "established", "create b>S"),
+                (1, refused, ""),
+                (1001, "wait", "create b>S"),
+                (1002, refused, ""),
+                (3002, "wait", "create b>S"),
+                (5000, refused, ""),
+                (99_000, "wait", ""),
+            ],
+        );
+    }
 }
 
 #[test]

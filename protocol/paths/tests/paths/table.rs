@@ -222,10 +222,11 @@ impl Table {
                     backup: false,
                 }
             }
-            "passing" | "lasting" | "forbidden" | "refused" => {
+            "passing" | "lasting" | "reset" | "forbidden" | "refused" => {
                 let ends = self.ends(words[1]);
                 let loss = match words[0] {
                     "lasting" => Loss::Lasting,
+                    "reset" => Loss::Reset,
                     "forbidden" => Loss::Forbidden,
                     _ => Loss::Passing,
                 };

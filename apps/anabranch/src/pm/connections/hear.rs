@@ -15,6 +15,7 @@ impl Connections {
     /// One line: what was lost cannot be asked anew.
     pub(in crate::pm) fn on_event(&mut self, told: Told) -> Result<(), String> {
         let now = self.now();
+        tracing::debug!("told: {told:?}");
         match told {
             // Who has its socket is not to be found out yet; nothing is decided before it is
             // established.
