@@ -128,10 +128,12 @@ fn given_up(dies: usize) {
     // Every message came back since, over the other path.
     talk.until(|| shown(&server).0["given_up"] == 1);
     drop(fault);
+    talk.until(|| shown(&server).0["given_back"] == 1);
+    talk.until(|| shown(&server).1 == 2);
 }
 
 #[test]
-fn linux_gives_up_a_path_that_died() {
+fn linux_gives_up_a_path_that_died_and_joins_it_again() {
     if !require::lab() {
         return;
     }

@@ -3,6 +3,7 @@
 use anabranch_interop::require;
 use anabranch_kernel::mptcp::{Event, Events};
 use serde_json::Value;
+use std::net::SocketAddr;
 
 use crate::world::{World, eventually};
 
@@ -42,6 +43,29 @@ fn endpoints_are_added_changed_shown_and_deleted() {
     world.printed("endpoint flush");
     world.await_links(&[0]);
     assert_eq!(world.printed("endpoint show"), "");
+    world.finish();
+}
+
+/// Linux may close what joins anew from an address whose REMOVE_ADDR it has not acted upon yet.
+#[test]
+fn an_address_that_goes_and_comes_at_once_is_joined_from_again() {
+    if !require::lab() {
+        return;
+    }
+    let world = World::new(ENDPOINTS);
+    let second = world.v4(1);
+    let add = format!("endpoint add {second} subflow");
+    let mut last: Option<SocketAddr> = None;
+    for _ in 0..5 {
+        world.printed(&add);
+        last = Some(eventually("another subflow from there", || {
+            let mut all = world.subflows().into_iter().map(|it| it.remote);
+            all.find(|it| it.ip() == second && Some(*it) != last)
+        }));
+        world.printed("endpoint flush");
+    }
+    world.printed(&add);
+    world.await_links(&[0, 1]);
     world.finish();
 }
 

@@ -2,9 +2,10 @@
 //! [`crate::steer`] says.
 
 use super::Connection;
+use crate::event::GoneReason;
 use crate::steer::{Away, Bound, Steering, may_give_up, pause};
 use crate::subflow::Subflow;
-use anabranch_tcp::Instant;
+use anabranch_tcp::{Close, Instant};
 use smallvec::SmallVec;
 use std::time::Duration;
 
@@ -188,12 +189,17 @@ impl Connection {
         }
     }
 
-    /// A subflow is gone for good: did anything come on it after it was given up?
+    /// A subflow is gone for good: did anything come on it after it was given up? A reset is what
+    /// answers our FIN once the path is back, where the peer closed its end while it was not.
     pub(super) fn note_gone(&mut self, subflow: &Subflow) {
+        let reset = matches!(
+            subflow.gone,
+            Some(GoneReason::Tcp(Close::Reset) | GoneReason::PeerReset(_))
+        );
         if let Some(away) = &mut self.steer.away
             && away.subflow == subflow.id
         {
-            away.heard |= subflow.tcb.last_received() > away.since;
+            away.heard |= reset || subflow.tcb.last_received() > away.since;
         }
     }
 }

@@ -5,7 +5,7 @@ use crate::world::{Link, Rng, Side, World, client_addr, pattern, seeds, server_a
 use anabranch_mptcp::schedule::{Candidate, Decision, Scheduler, View};
 use anabranch_mptcp::{Config, Failover, GiveUp, Path, Steering, SubflowId, SubflowInfo};
 use anabranch_tcp::{SocketOption, State};
-use anabranch_wire::mptcp::MptcpOption;
+use anabranch_wire::mptcp::{MptcpOption, ResetReason};
 use bytes::Bytes;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -253,6 +253,28 @@ fn a_path_that_dies_is_given_up_and_comes_back() {
         talk.go_on(&mut world, 10);
         talk.end(&mut world);
     }
+}
+
+/// What its reset would have told is lost: the answer to our FIN tells it, once there is one.
+#[test]
+fn a_path_whose_end_was_closed_while_it_was_dead_comes_back() {
+    let mut world = world(&[4, 4], with(GiveUp::Returnable, Duration::ZERO), false);
+    let mut talk = Talk::new();
+    talk.go_on(&mut world, 100);
+    world.links[1].up = false;
+    talk.go_on(&mut world, 50);
+    assert_eq!(world.server.info().counters.given_up, 1);
+    let client = world.client.info();
+    let there = |s: &&SubflowInfo| s.path.local.ip() == client_addr(1);
+    let id = client.subflows.iter().find(there).unwrap().id;
+    let reason = ResetReason::Unspecified;
+    let reset = world.with_conn(Side::Client, |c, now| c.reset_subflow(now, id, reason));
+    reset.expect("a subflow");
+    world.run_for(100 * MS);
+    world.links[1].up = true;
+    talk.go_on(&mut world, 500);
+    assert_eq!(world.server.info().counters.given_back, 1);
+    talk.end(&mut world);
 }
 
 #[test]

@@ -128,7 +128,9 @@ fn ends(path: anabranch_mptcp::Path) -> Ends {
 fn loss(reason: GoneReason) -> Loss {
     match reason {
         GoneReason::PeerReset(reset) => Loss::of_reset(reset.reason.code(), reset.transient),
-        GoneReason::Closed | GoneReason::TimedOut => Loss::Lasting,
+        // By the peer, or it would not be known any more. Linux does so as well to what comes anew from
+        // an address whose REMOVE_ADDR it has not yet acted upon.
+        GoneReason::Closed | GoneReason::TimedOut => Loss::Passing,
         GoneReason::Withdrawn => Loss::Lasting,
         GoneReason::Reset(ResetReason::MptcpError | ResetReason::Middlebox) => Loss::Lasting,
         GoneReason::Reset(_) | GoneReason::Tcp(_) => Loss::Passing,
