@@ -15,5 +15,6 @@ pub mod snapshot;
 pub mod socket;
 pub mod tool;
 pub mod topology;
+pub mod watcher;
 
 pub use anabranch_capture::pattern;

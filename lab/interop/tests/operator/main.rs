@@ -2,6 +2,7 @@
 //! commands, and what their peer, Linux, sees of it.
 
 mod client;
+mod monitor;
 mod reload;
 mod server;
 mod world;

@@ -1,11 +1,9 @@
 //! What people ask of it.
 
-use std::fs::File;
-use std::io::{BufRead, BufReader};
-use std::process::{Command, Stdio};
+use std::net::IpAddr;
 
 use anabranch_interop::require;
-use anabranch_interop::server::program;
+use anabranch_interop::watcher::Watcher;
 use anabranch_kernel::mptcp::sockets;
 use serde_json::Value;
 
@@ -47,43 +45,36 @@ fn it_is_asked_in_the_words_of_ip_mptcp() {
     assert!(unknown.to_string().contains("token"), "{unknown}");
 }
 
-/// What `anabranch monitor` writes while something happens.
-fn watched(world: &World, further: &[&str], happens: impl FnOnce()) -> String {
-    let path = world.folder.path().join("events");
-    let mut monitor = Command::new(program().unwrap())
-        .arg("monitor")
-        .args(further)
-        .arg("--control")
-        .arg(world.folder.path().join("pm.sock"))
-        .stdout(File::create(&path).unwrap())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    // Whoever connects after it is answered after it.
-    eventually("the monitor asks", || {
-        let files = std::fs::read_dir(format!("/proc/{}/fd", monitor.id())).unwrap();
-        let links = files
-            .flatten()
-            .filter_map(|it| std::fs::read_link(it.path()).ok());
-        let mut sockets = links.filter(|it| it.to_string_lossy().starts_with("socket:"));
-        sockets.next().map(drop)
-    });
-    std::thread::sleep(std::time::Duration::from_millis(300));
-    happens();
-    let read = || {
-        BufReader::new(File::open(&path).unwrap())
-            .lines()
-            .map_while(Result::ok)
+/// Whether one of the lines tells of each of these, in this order.
+fn has_all(printed: &str, events: &[&str]) -> bool {
+    let mut rest = printed;
+    events.iter().all(|event| {
+        let found = rest.split_once(event);
+        rest = found.map_or("", |(_, after)| after);
+        found.is_some()
+    })
+}
+
+/// Lines of `--json`.
+fn events(printed: &str) -> Vec<Value> {
+    let event = |line| serde_json::from_str::<Value>(line).unwrap()["event"].take();
+    printed.lines().map(event).collect()
+}
+
+/// Whether a connection is told of from its beginning to its end, with a subflow from `second`.
+fn has_whole(events: &[Value], second: IpAddr) -> bool {
+    let from = format!("{second}:");
+    let of = |token: &Value, event: &str| {
+        let mut same = events.iter().filter(|it| it["token"] == *token);
+        same.any(|it| it["event"] == event)
     };
-    eventually("the end of the connection", || {
-        let mut lines = read();
-        lines
-            .any(|it| it.contains("CLOSED] token") || it.contains("\"closed\""))
-            .then_some(())
-    });
-    monitor.kill().unwrap();
-    monitor.wait().unwrap();
-    std::fs::read_to_string(&path).unwrap()
+    events.iter().any(|joined| {
+        let local = joined["local"].as_str().unwrap_or_default();
+        let all = ["created", "established", "closed"];
+        joined["event"] == "sf_established"
+            && local.starts_with(&from)
+            && all.iter().all(|event| of(&joined["token"], event))
+    })
 }
 
 #[test]
@@ -99,36 +90,16 @@ fn the_monitor_tells_of_a_connection_from_its_beginning_to_its_end() {
         world.await_subflows("a second subflow", &both);
         drop(connection);
     };
-    let words = watched(&world, &[], live);
-    let events = [
+    let folder = world.folder.path();
+    let watcher = |name: &str, further: &[&str]| {
+        Watcher::start(&folder.join("pm.sock"), folder.join(name), further).unwrap()
+    };
+    let told = [
         "CREATED]",
         "ESTABLISHED]",
         "SF_ESTABLISHED]",
         "CLOSED] token",
     ];
-    let mut rest = words.as_str();
-    for event in events {
-        let at = rest.find(event);
-        let at = at.unwrap_or_else(|| panic!("no {event} where it should be:\n{words}"));
-        rest = &rest[at + event.len()..];
-    }
-    let json = watched(&world, &["--json"], live);
-    let events: Vec<Value> = json
-        .lines()
-        .map(|line| serde_json::from_str::<Value>(line).unwrap()["event"].take())
-        .collect();
-    let joined = events
-        .iter()
-        .find(|it| it["event"] == "sf_established")
-        .unwrap();
-    let local = format!("{}:", world.v4(1));
-    assert!(
-        joined["local"].as_str().unwrap().starts_with(&local),
-        "{joined}"
-    );
-    let token = &joined["token"];
-    for event in ["created", "established", "closed"] {
-        let same = |it: &&Value| it["event"] == event && it["token"] == *token;
-        assert!(events.iter().any(|it| same(&it)), "{event}: {json}");
-    }
+    watcher("words", &[]).watch(live, |printed| has_all(printed, &told));
+    watcher("json", &["--json"]).watch(live, |printed| has_whole(&events(printed), both[1]));
 }

@@ -27,7 +27,7 @@ impl Connection {
         let hole = self.hole_due().filter(|_| probes);
         let asked = self.paths.active().filter(|s| !s.stale);
         let asked = asked.filter_map(|s| self.answer_due(s)).min();
-        let away = self.steer.away.map(|away| away.due());
+        let away = self.steer.away.map(|away| away.due);
         let all = [silence, hole, asked, self.steer.confirm, away];
         all.into_iter().flatten().min()
     }
@@ -155,10 +155,9 @@ impl Connection {
             id,
             addr,
             port: self.signals.announced(id).flatten(),
-            from: now + AWAY,
-            until: now + self.config.close_timeout,
             since: now,
-            heard: false,
+            from: now + AWAY,
+            due: now + self.config.close_timeout,
         });
         self.counters.given_up += 1;
         // It is a connection with mappings.
@@ -172,14 +171,16 @@ impl Connection {
         };
         let there = self.paths.list.iter().find(|s| s.id == away.subflow);
         let news = |s: &Subflow| s.tcb.last_received() > away.since;
-        away.heard |= there.is_some_and(news);
-        if now < away.due() {
+        if there.is_some_and(news) {
+            away.hear();
+        }
+        if now < away.due {
             return;
         }
         if self.signals.is_withdrawn(away.id) {
             // It may yet hear of that.
-            away.until = now + AWAY;
-            away.from = away.until;
+            away.from = now + AWAY;
+            away.due = away.from;
             return;
         }
         let away = *away;
@@ -198,8 +199,9 @@ impl Connection {
         );
         if let Some(away) = &mut self.steer.away
             && away.subflow == subflow.id
+            && (reset || subflow.tcb.last_received() > away.since)
         {
-            away.heard |= reset || subflow.tcb.last_received() > away.since;
+            away.hear();
         }
     }
 }

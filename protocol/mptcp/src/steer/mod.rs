@@ -60,18 +60,17 @@ pub(crate) struct Away {
     pub(crate) id: u8,
     pub(crate) addr: IpAddr,
     pub(crate) port: Option<u16>,
-    /// When it is announced again if nothing is heard from there.
-    pub(crate) until: Instant,
-    /// Not before, whatever is heard.
-    pub(crate) from: Instant,
     pub(crate) since: Instant,
-    /// Something came from there since.
-    pub(crate) heard: bool,
+    /// Not announced again before, whatever is heard.
+    pub(crate) from: Instant,
+    /// When it is announced again, as far as is known. (Not chosen from two when it is asked for:
+    /// rustc 1.95 loads what is chosen before it knows that there is an `Away` at all, and faults.)
+    pub(crate) due: Instant,
 }
 
 impl Away {
-    /// When it is announced again, as far as is known.
-    pub(crate) fn due(&self) -> Instant {
-        if self.heard { self.from } else { self.until }
+    /// Something came from there.
+    pub(crate) fn hear(&mut self) {
+        self.due = self.due.min(self.from);
     }
 }
