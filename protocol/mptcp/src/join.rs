@@ -9,6 +9,12 @@ use crate::steer::GiveUp;
 use crate::subflow::{self, AddressIds, Backup, Nonces, Phase, Subflow};
 use anabranch_tcp::{Instant, Segment};
 use anabranch_wire::mptcp::{Join, MptcpOption, ResetReason};
+use std::time::Duration;
+
+/// The SYN of a join waits for its answer no less, whatever is known of other ways.
+const JOIN_RTO: Duration = Duration::from_millis(300);
+/// And so many round trips of the longest of them.
+const KNOWN_ROUND_TRIPS: u32 = 3;
 
 impl Connection {
     /// The peer joins: `syn` carries `join`, which has our token. `nonce` is random. Refused
@@ -91,7 +97,7 @@ impl Connection {
             return Err(SignalError::Denied);
         }
         let local_id = self.signals.local_id(path.local, false);
-        let tcb = subflow::connect(now, &self.config.tcp, &start);
+        let tcb = subflow::connect(now, &self.config_of_join(), &start);
         let nonces = Nonces {
             local: nonce,
             remote: 0,
@@ -108,6 +114,18 @@ impl Connection {
         let id = subflow.id;
         self.update(now);
         Ok(id)
+    }
+
+    /// A SYN waits a second for its answer because nothing is known of the way yet (RFC 6298 §2). Of a
+    /// join something is, by the subflows there are: a path that is back should not wait that long for a
+    /// SYN that was lost just before.
+    fn config_of_join(&self) -> anabranch_tcp::Config {
+        let mut config = self.config.tcp.clone();
+        let usual = config.retransmit.initial_rto;
+        let known = self.paths.active().filter_map(|s| s.tcb.srtt()).max();
+        let enough = |srtt: Duration| (KNOWN_ROUND_TRIPS * srtt).max(JOIN_RTO);
+        config.retransmit.initial_rto = known.map_or(usual, |srtt| usual.min(enough(srtt)));
+        config
     }
 
     /// When a join may leave: the peer refuses it while our key is still on its way, which a

@@ -1,10 +1,10 @@
 //! MP_JOIN (RFC 8684 §3.2), both roles.
 
 use crate::script::{OUR_KEY, PEER_KEY, Script, flags};
-use crate::world::{Side, World, client_path, pattern};
+use crate::world::{Side, Wire, World, client_path, pattern};
 use anabranch_mptcp::keys::{JoinSecret, Version, derive};
 use anabranch_mptcp::{Config, Event, GoneReason, SignalError, Start};
-use anabranch_tcp::State;
+use anabranch_tcp::{Instant, State};
 use anabranch_wire::Seq;
 use anabranch_wire::mptcp::{Capable, Join, MptcpOption, ResetReason, TcpRst};
 use anabranch_wire::tcp::Flags;
@@ -46,6 +46,29 @@ fn both_sides_prove_that_they_know_the_keys() {
     assert_eq!(full, secret(client, server, a, b).full());
     let up = |e: &Event| matches!(e, Event::SubflowUp(_));
     assert!(world.client.events.iter().any(up) && world.server.events.iter().any(up));
+}
+
+/// When the SYN of a join whose first one is lost goes again, ms after that; round trips of the initial
+/// subflow take `rtt`.
+fn syn_goes_again_after(rtt: u32) -> u64 {
+    let mut world = World::new(2);
+    world.links[0].delay = Duration::from_millis(1) * rtt / 2;
+    world.connect();
+    world.run_for(Duration::from_millis(1) * (rtt + 100));
+    world.links[1].up = false;
+    world.join(1);
+    world.run_for(Duration::from_millis(1500));
+    let syn = |(at, w): &(Instant, Wire)| (w.link == 1 && w.has(Flags::SYN)).then_some(*at);
+    let mut syns = world.log.iter().filter_map(syn);
+    let (first, again) = (syns.next().unwrap(), syns.next().unwrap());
+    again.since(first).as_millis() as u64
+}
+
+#[test]
+fn the_syn_of_a_join_goes_again_sooner_where_other_ways_are_known_to_be_short() {
+    assert_eq!(syn_goes_again_after(20), 300);
+    assert_eq!(syn_goes_again_after(200), 600);
+    assert_eq!(syn_goes_again_after(600), 1000);
 }
 
 #[test]
