@@ -215,6 +215,12 @@ impl Counters {
     pub(crate) fn inc(&mut self, counter: Counter) {
         self.add(counter, 1);
     }
+
+    /// One more connection in TIME-WAIT, for which so many others were forgotten.
+    pub(crate) fn count_past(&mut self, forgotten: u64) {
+        self.inc(Counter::TcpExtTW);
+        self.add(Counter::TcpExtTCPTimeWaitOverflow, forgotten);
+    }
 }
 
 /// Multipath TCP options of established connections; those of SYNs are counted where they lead.

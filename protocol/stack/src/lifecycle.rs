@@ -103,6 +103,7 @@ impl Stack {
         if let Some(slot) = self.flows.get_mut(handle) {
             slot.ready = false;
         }
+        self.part_with_past(now, handle);
         self.take_events(now, handle);
         self.run_paths(now, handle);
         // There is something to send again otherwise.
@@ -132,6 +133,17 @@ impl Stack {
                 }
             }
             self.wheel.set(handle.0, next);
+        }
+    }
+
+    /// Subflows in TIME-WAIT beside others go where past connections are.
+    fn part_with_past(&mut self, now: Instant, handle: Handle) {
+        while let Some(slot) = self.flows.get_mut(handle)
+            && let Flow::Mptcp(multi) = slot.flow()
+            && let Some((path, tcb)) = multi.connection.take_past(now)
+        {
+            let forgotten = self.time_wait.insert(now, path.into(), &tcb);
+            self.counters.count_past(forgotten);
         }
     }
 
@@ -370,9 +382,7 @@ impl Stack {
             };
             if let Some(tcb) = tcb.filter(|tcb| tcb.state() == State::TimeWait) {
                 let forgotten = self.time_wait.insert(now, tuple, tcb);
-                self.counters.inc(Counter::TcpExtTW);
-                self.counters
-                    .add(Counter::TcpExtTCPTimeWaitOverflow, forgotten);
+                self.counters.count_past(forgotten);
             }
         }
         if slot.stage == Stage::Released {

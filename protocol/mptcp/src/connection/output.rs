@@ -1,12 +1,12 @@
 //! Segments out.
 
 use super::{Connection, Mode};
-use crate::config::SubflowId;
+use crate::config::{Path, SubflowId};
 use crate::event::{Event, GoneReason};
 use crate::send::Fin;
 use crate::subflow::{Phase, Subflow};
 use anabranch_tcp::queue::Slices;
-use anabranch_tcp::{Emit, Grant, Instant, Kind};
+use anabranch_tcp::{Emit, Grant, Instant, Kind, State, Tcb};
 use anabranch_wire::checksum::{self, Sum};
 use anabranch_wire::mptcp::{
     CapableData, Dsn, Dss, DssMapping, Join, MptcpOption, MptcpOptions, padded_len,
@@ -91,8 +91,19 @@ impl Connection {
             && self.paths.list.first().is_some_and(|s| !joins(s))
     }
 
+    /// Parts with a subflow in TIME-WAIT beside which others go on, once all it had to say has left: its
+    /// owner keeps what that state is for (RFC 9293 §3.6.1). [`Event::SubflowGone`] follows.
+    pub fn take_past(&mut self, now: Instant) -> Option<(Path, Tcb)> {
+        let is_past = |s: &Subflow| s.tcb.state() == State::TimeWait;
+        let i = self.paths.list.iter().position(is_past)?;
+        self.paths.active().next()?;
+        let subflow = self.remove(i);
+        self.update(now);
+        Some((subflow.path, subflow.tcb))
+    }
+
     /// A closed subflow has sent its last segment.
-    fn remove(&mut self, i: usize) {
+    fn remove(&mut self, i: usize) -> Subflow {
         let subflow = self.paths.list.remove(i);
         self.signals.forget_carrier(subflow.id);
         self.note_gone(&subflow);
@@ -108,6 +119,7 @@ impl Connection {
         self.closing.last_gone(reason);
         self.events
             .push(Event::SubflowGone(Box::new(subflow.info()), reason));
+        subflow
     }
 
     /// What a subflow's Tcb may use.

@@ -220,6 +220,35 @@ fn a_subflow_that_went_makes_room_for_its_ports() {
 }
 
 #[test]
+fn a_subflow_that_is_closed_in_order_is_gone_at_once_and_waits_outside() {
+    let (mut pair, c, s) = connected(Config::default());
+    let (local, remote) = (addr("10.0.1.1:5000"), addr("10.0.1.2:80"));
+    let id = pair.a.join(pair.now, c, local, remote, false).unwrap();
+    let up = Event::Path(c, PathEvent::SubflowUp(id));
+    pair.run_until("it is up", |pair| pair.has(A, &up));
+    pair.a.close_subflow(pair.now, c, id).unwrap();
+    pair.run(Duration::from_secs(1));
+    let gone = |flow| Event::Path(flow, PathEvent::SubflowGone(id, SubflowEnd::Closed));
+    assert!(pair.has(A, &gone(c)) && pair.has(B, &gone(s)));
+    assert_eq!(pair.a.info(c).unwrap().subflows.len(), 1);
+    // RFC 9293 §3.6.1: who closed first waits.
+    assert_eq!((pair.a.time_waits(), pair.b.time_waits()), (1, 0));
+    let fin = pair.log.iter().rfind(|(side, packet)| {
+        let is_fin = |it: Packet| it.src == remote && it.flags.has(Flags::FIN);
+        *side == B && Packet::parse_verified(packet).is_ok_and(is_fin)
+    });
+    let fin = fin.unwrap().1.clone();
+    let before = pair.sent(A).len();
+    pair.inject(A, fin);
+    let answers = &pair.sent(A)[before..];
+    assert!(
+        matches!(answers, [answer] if answer.flags == Flags::ACK),
+        "{answers:?}"
+    );
+    pair.transfer((A, c), (B, s), &pattern(1_000_000));
+}
+
+#[test]
 fn a_listener_that_wants_no_multipath_changes_nothing_for_joins() {
     let (mut pair, c, s) = connected(Config::default());
     pair.b
