@@ -138,6 +138,9 @@ pub(crate) struct Watch {
     pub(crate) asked: Option<Instant>,
     /// When it was last asked for one.
     pub(crate) probed: Instant,
+    /// When its round-trip time was last asked for, and whether the answer has not come.
+    pub(crate) inquired: Instant,
+    pub(crate) inquires: bool,
     /// When the peer was last told to leave it alone or not, and how often in a row.
     pub(crate) told: Instant,
     pub(crate) tellings: u8,
@@ -154,6 +157,8 @@ packed!(Watch {
     patience,
     asked,
     probed,
+    inquired,
+    inquires,
     told,
     tellings
 });

@@ -247,6 +247,13 @@ impl Tcb {
         self.pending.probe.get_or_insert(Probe::Alive);
     }
 
+    /// A round-trip time that the owner measured, by the answer to a probe of a connection on which nothing
+    /// else was measured for long: earlier ones count no more. Not to be called while anything is
+    /// outstanding.
+    pub fn measured(&mut self, now: Instant, rtt: Duration) {
+        self.rtt.begin(now, rtt);
+    }
+
     /// No more payload will be appended: FIN after what was. Half a close: the peer may go on
     /// sending. In SYN-SENT with nothing appended the connection is simply gone.
     pub fn close(&mut self) {

@@ -77,6 +77,11 @@ impl Scheduling {
         self.asked = now;
     }
 
+    /// How often subflows that carry nothing are to be asked how they do.
+    pub(super) fn inquires(&self) -> Option<Duration> {
+        self.scheduler.inquires()
+    }
+
     /// When to ask again though nothing happened. What was due when it was last asked is past.
     pub(super) fn wake(&self) -> Option<Instant> {
         self.scheduler.wake().filter(|at| *at > self.asked)

@@ -84,6 +84,7 @@ impl Connection {
         let receipt = subflow.tcb.on_segment(now, &segment, grant);
         subflow.note(receipt.change);
         let recovered = subflow.revive(now, timeouts, segment.len == 0);
+        subflow.note_answer(now, &segment);
         if receipt.peer_wnd.is_some() {
             self.paths.last_active = id;
         }

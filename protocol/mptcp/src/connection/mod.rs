@@ -6,6 +6,7 @@ mod data;
 mod failover;
 mod give_up;
 pub(crate) mod input;
+mod inquire;
 mod output;
 mod steer;
 mod timers;

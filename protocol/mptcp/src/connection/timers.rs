@@ -89,6 +89,7 @@ impl Connection {
             self.steer_deadline(),
             self.scheduling.wake().filter(|_| self.tx.waits()),
         ];
+        let inquiries = self.inquiry_interval();
         let subflows = self.paths.list.iter().flat_map(|s| {
             let retry = match s.phase {
                 Phase::JoinConfirm { retry, .. } => Some(retry),
@@ -97,8 +98,9 @@ impl Connection {
             };
             let prio = self.signals.prio_deadline(s);
             let watch = self.watch_deadline(s);
+            let inquiry = inquiries.and_then(|each| self.inquiry_due(s, each));
             let tcp = s.tcb.deadline().filter(|_| !self.closes_fast(s.id));
-            [tcp, retry, s.linger, prio, watch]
+            [tcp, retry, s.linger, prio, watch, inquiry]
         });
         let all = own
             .into_iter()
@@ -163,6 +165,7 @@ impl Connection {
             self.drop_lingering(i);
         }
         self.watch(now, i);
+        self.inquire(now, i);
     }
 
     /// Nothing is held back by a cork for longer than 200 ms.

@@ -4,7 +4,10 @@ use super::view::srtt;
 use super::{Candidate, Decision, Purpose, Scheduler, Thresholds, View};
 use crate::config::SubflowId;
 use anabranch_tcp::Instant;
+use std::time::Duration;
 
+/// How often it is asked how those do that are not in use.
+const INQUIRY: Duration = Duration::from_secs(1);
 /// Bytes over which a share of losses is counted.
 const SPAN: u64 = 100_000;
 
@@ -14,6 +17,8 @@ const SPAN: u64 = 100_000;
 pub struct Backup {
     thresholds: Thresholds,
     current: Option<SubflowId>,
+    /// Another than the most preferred of those there are is in use.
+    away: bool,
     paths: Vec<State>,
 }
 
@@ -137,10 +142,16 @@ impl Scheduler for Backup {
             return Decision::Wait("no path");
         };
         self.current = Some(chosen.id);
+        let rank = self.rank(chosen);
+        self.away = view.candidates.iter().any(|c| self.rank(c) < rank);
         match chosen.room {
             0 => Decision::Wait("the path in use has no room"),
             _ => Decision::Send(chosen.id, why),
         }
+    }
+
+    fn inquires(&self) -> Option<Duration> {
+        self.away.then_some(INQUIRY)
     }
 
     fn handles_backups(&self) -> bool {

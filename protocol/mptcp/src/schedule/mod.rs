@@ -50,6 +50,7 @@ pub use weighted::Weighted;
 use crate::config::SubflowId;
 use anabranch_tcp::Instant;
 use std::fmt;
+use std::time::Duration;
 
 /// Why, in a few words for people: `lowest round-trip time`.
 pub type Why = &'static str;
@@ -108,6 +109,12 @@ pub trait Scheduler: fmt::Debug + Send {
 
     /// When to ask again though nothing happened; `None`: there is no need.
     fn wake(&self) -> Option<Instant> {
+        None
+    }
+
+    /// How often subflows that carry nothing are to be asked for their round-trip time, at least a
+    /// second (Linux answers no more often than twice in one); `None`: nothing depends on it.
+    fn inquires(&self) -> Option<Duration> {
         None
     }
 

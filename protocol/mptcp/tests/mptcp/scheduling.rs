@@ -4,7 +4,7 @@ use crate::world::{Side, World, client_addr, pattern};
 use anabranch_mptcp::schedule::{
     Copy, Decision, Kind, PathRule, Purpose, Scheduler, Thresholds, View, Weighted,
 };
-use anabranch_mptcp::{Event, SubflowId};
+use anabranch_mptcp::{Event, Steering, SubflowId};
 use std::time::Duration;
 
 const MS: Duration = Duration::from_millis(1);
@@ -181,7 +181,7 @@ fn weights_are_shares() {
 }
 
 #[test]
-fn handover_leaves_a_slow_path() {
+fn handover_leaves_a_slow_path_and_returns_when_it_is_fast_again() {
     let thresholds = Thresholds {
         srtt: 100 * MS,
         back_after: 300 * MS,
@@ -189,6 +189,8 @@ fn handover_leaves_a_slow_path() {
         ..Thresholds::default()
     };
     let mut world = world(Kind::Backup(thresholds).build());
+    // Left to itself: a server may tell to give up a path that does so badly.
+    world.with_conn(Side::Server, |c, now| c.set_steering(now, Steering::OFF));
     let used = |world: &mut World| {
         world.log.clear();
         for _ in 0..100 {
@@ -206,6 +208,17 @@ fn handover_leaves_a_slow_path() {
     used(&mut world);
     let [first, second] = used(&mut world);
     assert!(second > first, "{first} {second}");
+    // It is asked now and then how it does, but not once nothing is said any more.
+    world.run_for(Duration::from_secs(5));
+    world.log.clear();
+    world.run_for(Duration::from_secs(20));
+    assert!(world.log.is_empty(), "{:?}", world.log);
+    world.links[0].delay = 10 * MS;
+    for _ in 0..5 {
+        used(&mut world);
+    }
+    let [first, second] = used(&mut world);
+    assert!(first > 0 && second == 0, "{first} {second}");
 }
 
 #[test]

@@ -50,6 +50,12 @@ impl Rtt {
         self.smoothed = Some((srtt, rttvar));
     }
 
+    /// A measurement after nothing was measured for long: what was known before is forgotten.
+    pub(crate) fn begin(&mut self, now: Instant, rtt: Duration) {
+        self.smoothed = None;
+        self.sample(now, rtt);
+    }
+
     /// A measurement for the minimum only: without the delay of a delayed acknowledgement.
     pub(crate) fn sample_min(&mut self, now: Instant, rtt: Duration) {
         if now.since(self.period_from) > MIN_RTT_WINDOW {
