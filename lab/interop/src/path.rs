@@ -1,12 +1,16 @@
 //! A client and a server with two routers between them, whose own link takes smaller packets.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use anabranch_kernel::route::Route;
 use anabranch_kernel::{Netlink, Result, sysctl};
 
+use crate::backend::Backend;
+use crate::exchange::{self, Plan};
 use crate::host::Host;
+use crate::scene::PATIENCE;
+use crate::socket::{self, Protocol};
 
 /// The largest packet between the routers, bytes; elsewhere 1500.
 const NARROW: u32 = 1300;
@@ -55,6 +59,20 @@ impl Path {
     /// The host that opens connections.
     pub fn client(&self) -> &Host {
         &self.hosts[0]
+    }
+
+    /// The client does `plan` with the service at `to`, in front of `backend`.
+    ///
+    /// # Panics
+    /// If it cannot, or bytes that arrive at either end are not those that the other sent.
+    pub fn exchange(&self, backend: &Backend, protocol: Protocol, to: SocketAddr, plan: &Plan) {
+        let client = self.client().run(|| {
+            let stream = socket::connect(protocol, None, to, PATIENCE).unwrap();
+            exchange::client(&stream, plan, PATIENCE).unwrap()
+        });
+        let served = backend.outcome(plan.seed, PATIENCE).unwrap();
+        assert_eq!(client.received.digest, served.sent.digest, "down, {to}");
+        assert_eq!(served.received.digest, client.sent.digest, "up, {to}");
     }
 
     /// The router in front of the narrow link, as the server sees it.

@@ -5,13 +5,13 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use anabranch_interop::backend::Backend;
 use anabranch_interop::counters::Counters;
-use anabranch_interop::exchange::{self, Plan};
+use anabranch_interop::exchange::Plan;
 use anabranch_interop::fault::Fault;
 use anabranch_interop::path::Path;
 use anabranch_interop::require;
 use anabranch_interop::scene::{MIB, PATIENCE, PORT};
 use anabranch_interop::server::Anabranch;
-use anabranch_interop::socket::{self, Protocol};
+use anabranch_interop::socket::Protocol;
 
 const BACKEND_PORT: u16 = 9100;
 
@@ -28,14 +28,8 @@ fn probing_finds_what_passes(family: usize, protocol: Protocol) {
     let server = Anabranch::start(path.server(), PORT, service, &[]).unwrap();
     // The client's packets are small: they are not what is tested.
     let plan = Plan::new(80, 1000, 2 * MIB);
-    let client = path.client().run(|| {
-        let to = (path.served()[family], PORT).into();
-        let stream = socket::connect(protocol, None, to, PATIENCE).unwrap();
-        exchange::client(&stream, &plan, PATIENCE).unwrap()
-    });
-    let served = backend.outcome(plan.seed, PATIENCE).unwrap();
-    assert_eq!(client.received.digest, served.sent.digest, "down");
-    assert_eq!(served.received.digest, client.sent.digest, "up");
+    let to = (path.served()[family], PORT).into();
+    path.exchange(&backend, protocol, to, &plan);
     assert_eq!(server.counter("IcmpInDestUnreachs").unwrap(), 0);
     let router = path.router().run(Counters::read).unwrap();
     let dropped = router.get("IpFragFails") + router.get("Ip6FragFails");

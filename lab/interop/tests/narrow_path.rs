@@ -4,27 +4,20 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use anabranch_interop::backend::Backend;
 use anabranch_interop::counters::Counters;
-use anabranch_interop::exchange::{self, Plan};
+use anabranch_interop::exchange::Plan;
 use anabranch_interop::path::Path;
 use anabranch_interop::require;
 use anabranch_interop::scene::{MIB, PATIENCE, PORT};
 use anabranch_interop::server::Anabranch;
-use anabranch_interop::socket::{self, Protocol};
+use anabranch_interop::socket::Protocol;
 use anabranch_kernel::Netlink;
 
 const BACKEND_PORT: u16 = 9100;
 
-/// Four mebibytes from the server; the bytes that arrive are those sent. The client sends small
-/// packets only: its kernel would remember the path, and ask for small ones in its next SYN.
-fn exchange(path: &Path, backend: &Backend, protocol: Protocol, to: SocketAddr, seed: u64) {
-    let plan = Plan::new(seed, 1000, 4 * MIB);
-    let client = path.client().run(|| {
-        let stream = socket::connect(protocol, None, to, PATIENCE).unwrap();
-        exchange::client(&stream, &plan, PATIENCE).unwrap()
-    });
-    let served = backend.outcome(seed, PATIENCE).unwrap();
-    assert_eq!(client.received.digest, served.sent.digest, "down, {to}");
-    assert_eq!(served.received.digest, client.sent.digest, "up, {to}");
+/// Four mebibytes from the server. The client sends small packets only: its kernel would remember the
+/// path, and ask for small ones in its next SYN.
+const fn plan(seed: u64) -> Plan {
+    Plan::new(seed, 1000, 4 * MIB)
 }
 
 /// Over IPv4 (0) or IPv6 (1): the server learns from the router how large its packets may be, and
@@ -40,7 +33,7 @@ fn large_packets_are_given_up(family: usize, protocol: Protocol) {
     let server = Anabranch::start(path.server(), PORT, service, &[]).unwrap();
     let address = path.served()[family];
     let heard = || server.counter("IcmpInDestUnreachs").unwrap();
-    exchange(&path, &backend, protocol, (address, PORT).into(), 70);
+    path.exchange(&backend, protocol, (address, PORT).into(), &plan(70));
     let about_us = heard();
     assert!(about_us > 0, "no ICMP error was taken");
     let by_kernel = || {
@@ -49,7 +42,7 @@ fn large_packets_are_given_up(family: usize, protocol: Protocol) {
     };
     let before = by_kernel();
     let other = (address, BACKEND_PORT).into();
-    exchange(&path, &backend, Protocol::Tcp, other, 71);
+    path.exchange(&backend, Protocol::Tcp, other, &plan(71));
     assert!(by_kernel() > before, "the kernel's packets were small");
     assert_eq!(heard(), about_us, "errors about another program's packets");
 }
