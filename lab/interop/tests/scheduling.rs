@@ -4,11 +4,14 @@
 use std::time::{Duration, Instant};
 use std::{io, thread};
 
-use anabranch_interop::exchange::Plan;
+use anabranch_interop::eventually::Folder;
+use anabranch_interop::exchange::{self, Plan};
 use anabranch_interop::require;
 use anabranch_interop::scene::{MIB, PATIENCE, Scene, Service, alone};
 use anabranch_interop::server::Anabranch;
+use anabranch_interop::socket::{self, Protocol};
 use anabranch_interop::topology::{Endpoint, Side, Topology};
+use anabranch_interop::watcher::Watcher;
 
 /// Two links of 200 Mbit/s, both of which the client uses.
 fn scene(arguments: &[&str]) -> Scene {
@@ -149,4 +152,28 @@ fn rules_of_a_file_hold_for_who_comes_after_it_was_read_again() {
     let refused = server.command(&["reload"]).unwrap_err().to_string();
     assert!(refused.contains("no scheduler named"), "{refused}");
     std::fs::remove_file(&file).unwrap();
+}
+
+/// Paths that may carry a megabyte each are used up by a longer answer: whoever waits for it is told, and
+/// `anabranch monitor` says why.
+#[test]
+fn what_no_path_may_carry_breaks_off_and_is_told() {
+    if !require::lab() {
+        return;
+    }
+    let scene = scene(&["--scheduler", "weighted:* quota=1M"]);
+    let server = scene.server.as_ref().unwrap();
+    let plan = Plan::new(73, 0, 16 * MIB);
+    let folder = Folder::new();
+    let printed = folder.path().join("events");
+    let watcher = Watcher::start(server.control(), printed, &["--json"]).unwrap();
+    let ask_for_too_much = || {
+        let client = &scene.topology.client;
+        let stream = client.run(|| socket::connect(Protocol::Mptcp, None, scene.v4(0), PATIENCE));
+        let outcome = exchange::client(&stream.unwrap(), &plan, PATIENCE);
+        let received = outcome.map_or(0, |it| it.received.digest.bytes);
+        assert!(received < plan.down, "{received} bytes");
+    };
+    let told = |line: &str| line.contains("\"stuck\"") && line.contains("quota");
+    watcher.watch(ask_for_too_much, |printed| printed.lines().any(told));
 }
