@@ -1,4 +1,4 @@
-//! A dumb TCP endpoint behind a driver: one connection, no timers, no retransmission, in order.
+//! A dumb TCP endpoint behind a driver: one connection, no timers, no retransmission.
 
 use super::poll::{PATIENCE, wait};
 use anabranch_drivers::Driver;
@@ -44,6 +44,8 @@ pub(crate) struct Endpoint<'a, D> {
     mss: u16,
     /// Payload that came while something else was waited for.
     received: VecDeque<u8>,
+    /// Payload that overtook other: the kernel's processors do not wait for each other.
+    early: Vec<(Seq, Vec<u8>)>,
     /// Largest segment size of the super-frames received; 0 if there were none.
     pub(crate) largest_gso: u16,
 }
@@ -76,6 +78,7 @@ impl<'a, D: Driver> Endpoint<'a, D> {
             shift: options.window_scale.unwrap_or(0),
             mss: options.mss.unwrap_or(536),
             received: VecDeque::new(),
+            early: Vec::new(),
             largest_gso: 0,
         };
         endpoint.transmit(Flags::SYN.with(Flags::ACK), &[], 0);
@@ -139,12 +142,24 @@ impl<'a, D: Driver> Endpoint<'a, D> {
         if payload.is_empty() {
             return;
         }
-        // On a loaded machine the kernel may send something twice; the new part of it counts.
-        let known = self.rcv_nxt.0.wrapping_sub(packet.seq.0) as usize;
+        self.early.push((packet.seq, payload.to_vec()));
+        while self.take_next() {}
+        self.transmit(Flags::ACK, &[], 0);
+    }
+
+    /// Takes a piece that begins where the last one ended, or before; whether there was one. On a loaded
+    /// machine the kernel may send something twice: the new part of it counts.
+    fn take_next(&mut self) -> bool {
+        let known = |seq: Seq| self.rcv_nxt.0.wrapping_sub(seq.0) as i32;
+        let Some(at) = self.early.iter().position(|(seq, _)| known(*seq) >= 0) else {
+            return false;
+        };
+        let (seq, payload) = self.early.swap_remove(at);
+        let known = known(seq) as usize;
         let new = payload.get(known..).unwrap_or_default();
         self.rcv_nxt = Seq(self.rcv_nxt.0.wrapping_add(new.len() as u32));
         self.received.extend(new);
-        self.transmit(Flags::ACK, &[], 0);
+        true
     }
 
     fn transmit(&mut self, flags: Flags, payload: &[u8], gso_size: u16) {

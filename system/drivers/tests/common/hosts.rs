@@ -3,10 +3,10 @@
 use super::endpoint::Endpoint;
 use super::poll::PATIENCE;
 use anabranch_drivers::{Driver, PacketConfig};
-use anabranch_kernel::{Netlink, Netns};
+use anabranch_kernel::{Netlink, Netns, sysctl};
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Two hosts with a link between, `eth` at both: ours, which has no address, and the kernel's,
 /// which has 10.66.0.1/24 and fd66::1/64.
@@ -37,12 +37,14 @@ impl Hosts {
         });
         hosts.theirs(|| {
             let netlink = Netlink::open().unwrap();
+            sysctl::write("net/ipv6/conf/eth/dad_transmits", "0").unwrap();
             netlink.set_up("lo").unwrap();
             netlink.set_up("eth").unwrap();
             netlink.add_address("eth", ip("10.66.0.1"), 24).unwrap();
             netlink.add_address("eth", ip("fd66::1"), 64).unwrap();
-            netlink.settle().unwrap();
         });
+        hosts.theirs(await_link_local);
+        hosts.theirs(|| Netlink::open().unwrap().settle().unwrap());
         Some(hosts)
     }
 
@@ -59,6 +61,24 @@ impl Hosts {
         client.set_read_timeout(Some(PATIENCE)).unwrap();
         client.set_write_timeout(Some(PATIENCE)).unwrap();
         client
+    }
+}
+
+/// Without that address the kernel asks for no neighbours over IPv6, and it comes with the carrier.
+fn await_link_local() {
+    let netlink = Netlink::open().unwrap();
+    let eth = netlink.link("eth").unwrap().index;
+    let deadline = Instant::now() + PATIENCE;
+    let is_there = || {
+        let addresses = netlink.addresses().unwrap();
+        let mut here = addresses
+            .iter()
+            .filter(|it| it.link == eth && it.address.is_ipv6());
+        here.any(|it| !it.global)
+    };
+    while !is_there() {
+        assert!(Instant::now() < deadline, "no link-local address");
+        std::thread::sleep(Duration::from_millis(5));
     }
 }
 
