@@ -98,19 +98,21 @@ fn connections_spread_over_threads_and_each_is_served_on_its_own() {
         let (queues, peer) = device(3, Steering::Learn);
         let shards = Shards::start(queues, StackConfig::default()).unwrap();
         let mut told = serve(&shards);
-        let mut tasks = Vec::new();
-        for seed in 0..40 {
-            let stream = connect(&peer).await.unwrap();
-            tasks.push(tokio::spawn(echoed(stream, seed)));
-        }
-        let open = shards.connections().len();
-        assert_eq!(open, shards.iter().map(|s| s.connections().len()).sum());
-        for task in tasks {
-            task.await.unwrap();
+        let mut streams = Vec::new();
+        for _ in 0..40 {
+            streams.push(connect(&peer).await.unwrap());
         }
         let mut threads = BTreeSet::new();
         for _ in 0..40 {
             threads.insert(told.recv().await.unwrap());
+        }
+        // All are there, and none has ended.
+        let of_each = shards.iter().map(|s| s.connections().len());
+        assert_eq!((shards.connections().len(), of_each.sum()), (40, 40));
+        let echo = |(seed, stream)| tokio::spawn(echoed(stream, seed));
+        let tasks: Vec<_> = (0..).zip(streams).map(echo).collect();
+        for task in tasks {
+            task.await.unwrap();
         }
         assert_eq!(threads.len(), 3, "{threads:?}");
         let counters = shards.counters();
