@@ -4,6 +4,7 @@ mod common {
     pub(crate) mod endpoint;
     pub(crate) mod hosts;
     pub(crate) mod poll;
+    pub(crate) mod segment;
 }
 
 use anabranch_drivers::{Driver, Mac, Packet, PacketConfig};
@@ -12,12 +13,13 @@ use anabranch_kernel::ethtool::{self, Offload};
 use anabranch_wire::Seq;
 use anabranch_wire::icmp;
 use anabranch_wire::ip::IpPacket;
-use anabranch_wire::packet::{Build, Packet as Segment};
-use anabranch_wire::tcp::{Flags, Options, SegmentOptions};
+use anabranch_wire::packet::Packet as Segment;
+use anabranch_wire::tcp::Flags;
 use bytes::Bytes;
 use common::endpoint::{Endpoint, receive_where};
 use common::hosts::{Hosts, config, exchange, ip, pattern};
 use common::poll::PATIENCE;
+use common::segment::segment;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Instant;
@@ -58,23 +60,8 @@ fn the_next_hop_is_asked_for() {
     let mut packet = open(&hosts);
     for (from, to) in [("10.66.0.2", "10.66.0.1"), ("fd66::2", "fd66::1")] {
         // Nobody listens there: the kernel refuses.
-        let options = Options::Segment(SegmentOptions::default());
-        let build = Build {
-            src: SocketAddr::new(ip(from), 7000),
-            dst: SocketAddr::new(ip(to), 7001),
-            ttl: 64,
-            traffic_class: 0,
-            ident: 0,
-            seq: Seq(1),
-            ack: Seq(77),
-            flags: Flags::ACK,
-            window: 100,
-            urgent: 0,
-            options: &options,
-            mptcp: &[],
-        };
-        let payload = [Bytes::from_static(b"hello")].into_iter().collect();
-        packet.send(&build.transmit(payload, 0).unwrap()).unwrap();
+        let hello = segment(from, to, Seq(77), Bytes::from_static(b"hello"));
+        packet.send(&hello).unwrap();
         let reset = receive_where(&mut packet, |frame| Segment::from_frame(frame).is_ok());
         let reset = Segment::from_frame(&reset).unwrap();
         assert!(reset.flags.has(Flags::RST));
@@ -121,24 +108,8 @@ fn packets_for_elsewhere_go_to_the_gateway() {
 fn without_a_gateway_packets_for_elsewhere_are_counted_and_dropped() {
     let Some(hosts) = Hosts::new() else { return };
     let mut packet = open(&hosts);
-    let options = Options::Segment(SegmentOptions::default());
-    let build = Build {
-        src: SocketAddr::new(ip("10.66.0.2"), 7000),
-        dst: SocketAddr::new(ip("10.99.0.1"), 7001),
-        ttl: 64,
-        traffic_class: 0,
-        ident: 0,
-        seq: Seq(1),
-        ack: Seq(1),
-        flags: Flags::ACK,
-        window: 100,
-        urgent: 0,
-        options: &options,
-        mptcp: &[],
-    };
-    packet
-        .send(&build.transmit(Default::default(), 0).unwrap())
-        .unwrap();
+    let elsewhere = segment("10.66.0.2", "10.99.0.1", Seq(1), Bytes::new());
+    packet.send(&elsewhere).unwrap();
     assert_eq!(packet.counters().tx_errors, 1);
 }
 
@@ -212,28 +183,13 @@ fn an_interface_that_disappears_says_so() {
     hosts.ours(|| Netlink::open().unwrap().delete_link("eth").unwrap());
     let mut frames = Vec::new();
     let mut batch = std::collections::VecDeque::new();
-    let options = Options::Segment(SegmentOptions::default());
-    let build = Build {
-        src: SocketAddr::new(ip("10.66.0.2"), 7000),
-        dst: SocketAddr::new(ip("10.66.0.1"), 7001),
-        ttl: 64,
-        traffic_class: 0,
-        ident: 0,
-        seq: Seq(1),
-        ack: Seq(1),
-        flags: Flags::ACK,
-        window: 100,
-        urgent: 0,
-        options: &options,
-        mptcp: &[],
-    };
     let error = loop {
         match packet.receive(&mut frames, 64) {
             Err(error) if error.kind() != ErrorKind::WouldBlock => break error,
             _ => {}
         }
         // The link is asked for the neighbour, and later for the packet's way.
-        batch.push_back(build.transmit(Default::default(), 0).unwrap());
+        batch.push_back(segment("10.66.0.2", "10.66.0.1", Seq(1), Bytes::new()));
         match packet.send_all(&mut batch) {
             Err(error) if error.kind() != ErrorKind::WouldBlock => break error,
             _ => {}
@@ -272,27 +228,12 @@ fn a_packet_larger_than_the_interface_takes_is_told() {
     let mut packet = open(&hosts);
     exchange(&hosts, &mut packet, "10.66.0.2");
     hosts.ours(|| Netlink::open().unwrap().set_mtu("eth", 1300).unwrap());
-    let options = Options::Segment(SegmentOptions::default());
-    let build = Build {
-        src: SocketAddr::new(ip("10.66.0.2"), 7000),
-        dst: SocketAddr::new(ip("10.66.0.1"), 7001),
-        ttl: 64,
-        traffic_class: 0,
-        ident: 0,
-        seq: Seq(1),
-        ack: Seq(1),
-        flags: Flags::ACK,
-        window: 100,
-        urgent: 0,
-        options: &options,
-        mptcp: &[],
-    };
     let payload = Bytes::from(vec![7; 1400]);
     let started = Instant::now();
     let told = loop {
         assert!(started.elapsed() < PATIENCE);
-        let large = build.transmit([payload.clone()].into_iter().collect(), 0);
-        packet.send(&large.unwrap()).unwrap();
+        let large = segment("10.66.0.2", "10.66.0.1", Seq(1), payload.clone());
+        packet.send(&large).unwrap();
         let mut frames = Vec::new();
         if packet.is_waiting() {
             packet.receive(&mut frames, 1).unwrap();

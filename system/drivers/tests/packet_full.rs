@@ -4,37 +4,20 @@ mod common {
     pub(crate) mod endpoint;
     pub(crate) mod hosts;
     pub(crate) mod poll;
+    pub(crate) mod segment;
 }
 
 use anabranch_drivers::{Driver, Packet};
 use anabranch_kernel::{Netlink, TokenBucket};
 use anabranch_wire::Seq;
 use anabranch_wire::frame::Transmit;
-use anabranch_wire::packet::Build;
-use anabranch_wire::tcp::{Flags, Options, SegmentOptions};
 use bytes::Bytes;
-use common::hosts::{Hosts, config, exchange, ip};
+use common::hosts::{Hosts, config, exchange};
+use common::segment::segment;
 use std::collections::VecDeque;
-use std::net::SocketAddr;
 
-fn segment() -> Transmit {
-    let options = Options::Segment(SegmentOptions::default());
-    let build = Build {
-        src: SocketAddr::new(ip("10.66.0.2"), 7000),
-        dst: SocketAddr::new(ip("10.66.0.1"), 7001),
-        ttl: 64,
-        traffic_class: 0,
-        ident: 0,
-        seq: Seq(1),
-        ack: Seq(1),
-        flags: Flags::ACK,
-        window: 100,
-        urgent: 0,
-        options: &options,
-        mptcp: &[],
-    };
-    let payload = [Bytes::from(vec![7; 1400])].into_iter().collect();
-    build.transmit(payload, 0).unwrap()
+fn large() -> Transmit {
+    segment("10.66.0.2", "10.66.0.1", Seq(1), Bytes::from(vec![7; 1400]))
 }
 
 /// They are lost as in a router's queue, each counted; those that there is room for pass.
@@ -50,7 +33,7 @@ fn packets_that_a_queue_drops_are_counted_and_the_others_pass() {
     };
     hosts.ours(|| Netlink::open().unwrap().set_rate("eth", slow).unwrap());
     let before = packet.counters();
-    let mut batch: VecDeque<Transmit> = (0..1000).map(|_| segment()).collect();
+    let mut batch: VecDeque<Transmit> = (0..1000).map(|_| large()).collect();
     packet.send_all(&mut batch).unwrap();
     assert!(batch.is_empty());
     let now = packet.counters();
@@ -59,7 +42,7 @@ fn packets_that_a_queue_drops_are_counted_and_the_others_pass() {
     assert_eq!(sent + lost, 1000);
     assert!(sent > 100 && lost > 100, "{sent} sent, {lost} lost");
     hosts.ours(|| Netlink::open().unwrap().clear_rate("eth").unwrap());
-    packet.send(&segment()).unwrap();
+    packet.send(&large()).unwrap();
     let after = packet.counters();
     assert_eq!(after.tx_packets, now.tx_packets + 1);
     assert_eq!(after.tx_errors, now.tx_errors);
