@@ -33,7 +33,7 @@ pub(crate) struct Options {
     /// How our server steers the client: `off`, or settings such as `give-up=always`.
     #[arg(long, default_value = "on")]
     steer: String,
-    /// Congestion control of our server.
+    /// Congestion control of our server, and of Linux at both ends.
     #[arg(long, default_value = "cubic")]
     congestion: String,
     /// Write the table into this file, where it says so.

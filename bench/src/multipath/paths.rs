@@ -44,6 +44,9 @@ impl Paths {
                     sysctl::write(&format!("net/ipv4/conf/{whom}/rp_filter"), "0")?;
                 }
                 sysctl::write("net/ipv4/tcp_no_metrics_save", "1")?;
+                // Until sockets say otherwise: one that does not pace, for a controller that was
+                // set first leaves its pacing on.
+                sysctl::write("net/ipv4/tcp_congestion_control", "reno")?;
                 sysctl::write("net/ipv4/ip_forward", "1")
             };
             host.run(settle).map_err(io::Error::other)?;

@@ -4,6 +4,7 @@ use super::paths::{KERNEL, Paths, STACK};
 use anabranch_interop::socket::{self, Protocol};
 use anabranch_sockets::{Congestion, Host, ListenConfig, Listener, StackConfig, Stream};
 use bytes::Bytes;
+use socket2::SockRef;
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::thread::{self, JoinHandle};
@@ -54,15 +55,29 @@ pub(crate) struct Setup<'a> {
     pub(crate) congestion: &'a str,
 }
 
+impl Setup<'_> {
+    /// What Linux's sockets use where ours use `congestion`: it has no coupled one.
+    fn kernels(&self) -> &'static str {
+        match self.congestion {
+            "reno" => "reno",
+            "bbr" => "bbr",
+            _ => "cubic",
+        }
+    }
+}
+
 /// A server that runs until it is dropped, or for Linux's until the process ends.
 pub(crate) struct Server {
     address: IpAddr,
+    /// Congestion control of Linux's sockets at either end.
+    kernels: &'static str,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<io::Result<()>>>,
 }
 
 impl Server {
     pub(crate) fn start(paths: &Paths, setup: Setup<'_>) -> io::Result<Server> {
+        let kernels = setup.kernels();
         if setup.kind == Kind::Kernel {
             let address = IpAddr::from(KERNEL);
             for port in PORTS {
@@ -71,12 +86,15 @@ impl Server {
                 thread::spawn(move || {
                     while let Ok(Some((stream, _))) = socket::accept_within(&listener, PATIENCE) {
                         // A client that goes away ends it.
-                        thread::spawn(move || serve(stream, port));
+                        thread::spawn(move || {
+                            control(&stream, kernels).and_then(|()| serve(stream, port))
+                        });
                     }
                 });
             }
             return Ok(Server {
                 address,
+                kernels,
                 stop: None,
                 thread: None,
             });
@@ -111,6 +129,7 @@ impl Server {
         let _ = started.recv();
         Ok(Server {
             address: STACK.into(),
+            kernels,
             stop: Some(stop),
             thread: Some(thread),
         })
@@ -119,6 +138,17 @@ impl Server {
     pub(crate) fn at(&self, port: u16) -> SocketAddr {
         SocketAddr::new(self.address, port)
     }
+
+    /// Gives a socket of the client's the congestion control of this work, as accepted ones have it.
+    pub(crate) fn control(&self, socket: &TcpStream) -> io::Result<()> {
+        control(socket, self.kernels)
+    }
+}
+
+/// Whatever the machine's default is, and with CAP_NET_ADMIN also what
+/// `tcp_allowed_congestion_control` does not have.
+fn control(socket: &TcpStream, congestion: &str) -> io::Result<()> {
+    SockRef::from(socket).set_tcp_congestion(congestion.as_bytes())
 }
 
 impl Drop for Server {

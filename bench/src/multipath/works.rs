@@ -66,7 +66,13 @@ pub(crate) const ALL: &[Work] = &[
         name: "echo-busy-bbr",
         run: |setup, round| {
             let congestion = "bbr";
-            ours(setup, |ours| echo_busy(Setup { congestion, ..ours }, round))
+            echo_busy(
+                Setup {
+                    congestion,
+                    ..setup
+                },
+                round,
+            )
         },
     },
     Work {
@@ -173,6 +179,7 @@ fn connect(paths: &Paths, protocol: Protocol, server: &Server, port: u16) -> io:
     let stream = paths
         .client
         .run(|| socket::connect(protocol, None, to, PATIENCE))?;
+    server.control(&stream)?;
     stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     Ok(stream)
