@@ -1,7 +1,7 @@
 //! CUBIC (RFC 9438). Windows are kept in bytes, the curve in segments as the RFC has it.
 
 use super::hystart::HyStart;
-use super::{Ack, Controller, Init};
+use super::{Ack, Controller, Init, RateSample};
 use crate::Instant;
 use crate::rest::{Pack, Parcel};
 use std::time::Duration;
@@ -97,6 +97,7 @@ impl Cubic {
     /// below a dozen segments, which is what losses of some percent leave, would pay a tenth for
     /// always rounding down.
     fn reduce(&mut self, flight: u64, mss: u32, beta: f64) {
+        self.hystart.keep_window();
         self.before = Some(Before {
             cwnd: self.cwnd,
             ssthresh: self.ssthresh,
@@ -177,10 +178,16 @@ impl Controller for Cubic {
 
     fn on_ack(&mut self, ack: &Ack) {
         if !ack.limited {
+            self.hystart.keep_window();
             if let Some(curve) = &mut self.curve {
                 curve.paused.get_or_insert(ack.now);
             }
             return;
+        }
+        if let Some(window) = self.hystart.drained(ack, self.cwnd()) {
+            self.cwnd = window as f64;
+            self.ssthresh = window;
+            self.curve = None;
         }
         if self.cwnd() >= self.ssthresh {
             return self.avoid(ack);
@@ -190,6 +197,10 @@ impl Controller for Cubic {
         if leave {
             self.ssthresh = self.cwnd();
         }
+    }
+
+    fn on_sample(&mut self, _ack: &Ack, sample: &RateSample) {
+        self.hystart.on_sample(sample);
     }
 
     fn on_loss(&mut self, _now: Instant, flight: u64, mss: u32) {
@@ -235,6 +246,7 @@ impl Controller for Cubic {
     }
 
     fn set_cwnd(&mut self, cwnd: u64) {
+        self.hystart.keep_window();
         self.cwnd = cwnd as f64;
         self.curve = None;
         self.ssthresh = self.ssthresh.min(cwnd);

@@ -1,7 +1,7 @@
 //! NewReno: slow start and congestion avoidance of RFC 5681.
 
 use super::hystart::HyStart;
-use super::{Ack, Controller, Init, Steer};
+use super::{Ack, Controller, Init, RateSample, Steer};
 use crate::Instant;
 use crate::rest::{Pack, Parcel};
 
@@ -49,6 +49,7 @@ impl NewReno {
 
     /// To this part of what was in use, percent.
     fn reduce(&mut self, flight: u64, mss: u32, percent: u64) {
+        self.hystart.keep_window();
         self.before = Some((self.cwnd, self.ssthresh));
         let keep = match percent {
             BETA => self.steer.keep,
@@ -71,7 +72,12 @@ impl Controller for NewReno {
 
     fn on_ack(&mut self, ack: &Ack) {
         if !ack.limited {
+            self.hystart.keep_window();
             return;
+        }
+        if let Some(window) = self.hystart.drained(ack, self.cwnd) {
+            self.cwnd = window;
+            self.ssthresh = window;
         }
         if self.cwnd < self.ssthresh {
             let (increase, leave) = self.hystart.on_ack(ack, self.ssthresh);
@@ -91,6 +97,10 @@ impl Controller for NewReno {
             self.cwnd = self.cwnd.saturating_sub(mss).max(2 * mss);
             self.ssthresh = self.ssthresh.min(self.cwnd);
         }
+    }
+
+    fn on_sample(&mut self, _ack: &Ack, sample: &RateSample) {
+        self.hystart.on_sample(sample);
     }
 
     fn on_loss(&mut self, _now: Instant, flight: u64, mss: u32) {
@@ -130,6 +140,7 @@ impl Controller for NewReno {
     }
 
     fn set_cwnd(&mut self, cwnd: u64) {
+        self.hystart.keep_window();
         self.cwnd = cwnd;
         self.ssthresh = self.ssthresh.min(cwnd);
     }
