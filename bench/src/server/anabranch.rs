@@ -9,15 +9,16 @@ use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::net::TcpStream;
 
+use super::device::links;
 use super::{Device, ECHO, RELAY_SINK, RELAY_SOURCE, SINK, SOURCE, own_address, service};
 
 const CHUNK: usize = 256 << 10;
 
 /// Serves until the device ends.
 pub(super) fn serve(kind: Device, device: Box<dyn Driver>, busy_poll: Duration) -> io::Result<()> {
-    let second = Announcement {
-        id: 1,
-        addr: own_address(1),
+    let second = |link| Announcement {
+        id: link as u8,
+        addr: own_address(link),
         port: None,
     };
     let config = StackConfig {
@@ -25,7 +26,7 @@ pub(super) fn serve(kind: Device, device: Box<dyn Driver>, busy_poll: Duration) 
         // alone they have to be told.
         announce: match kind {
             Device::Tun => Vec::new(),
-            Device::Packet => vec![second],
+            Device::Packet => (1..links()?).map(second).collect(),
         },
         ..StackConfig::default()
     };

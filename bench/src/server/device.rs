@@ -2,7 +2,7 @@
 
 use anabranch_drivers::tun::TunConfig;
 use anabranch_drivers::{Driver, Many, Own, Packet, PacketConfig, Tun};
-use anabranch_kernel::{Attach, AttachConfig};
+use anabranch_kernel::{Attach, AttachConfig, Netlink};
 use clap::ValueEnum;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
@@ -16,7 +16,7 @@ use super::{RELAY_SOURCE, SINK};
 pub(crate) enum Device {
     /// A TUN device, with the ports taken from the host's own addresses.
     Tun,
-    /// Packet sockets (AF_PACKET) on both links, with an address of its own on either.
+    /// Packet sockets (AF_PACKET) on each link, with an address of its own there.
     Packet,
 }
 
@@ -43,7 +43,7 @@ impl Device {
                 let attached = Attach::install(config).map_err(io::Error::other)?;
                 (Box::new(tun), Some(attached))
             }
-            Device::Packet => (Box::new(both_links()?), None),
+            Device::Packet => (Box::new(all_links()?), None),
         };
         thread::spawn(move || {
             if let Err(error) = serve(self, device) {
@@ -56,7 +56,19 @@ impl Device {
     }
 }
 
-fn both_links() -> io::Result<Many> {
+/// How many links there are on this host.
+pub(super) fn links() -> io::Result<usize> {
+    let netlink = Netlink::open().map_err(io::Error::other)?;
+    Ok((0..)
+        .take_while(|link| netlink.link(&name(*link)).is_ok())
+        .count())
+}
+
+fn name(link: usize) -> String {
+    format!("link{link}")
+}
+
+fn all_links() -> io::Result<Many> {
     let open = |link| {
         let address = own_address(link);
         let own = Own {
@@ -66,10 +78,10 @@ fn both_links() -> io::Result<Many> {
         let packet = Packet::open(&PacketConfig {
             // Nobody else is on these links.
             probe: Duration::ZERO,
-            ..PacketConfig::new(&format!("link{link}"), [own])
+            ..PacketConfig::new(&name(link), [own])
         })?;
         let packet: Box<dyn Driver> = Box::new(packet);
         Ok::<_, io::Error>((vec![address], packet))
     };
-    Many::new([open(0)?, open(1)?])
+    Many::new((0..links()?).map(open).collect::<io::Result<Vec<_>>>()?)
 }

@@ -24,7 +24,9 @@ pub(crate) const WORK: Work = Work {
     },
     goals: &[
         Goal::times("TUN", 1.0, "kernel"),
+        Goal::times("packet", 1.0, "kernel"),
         Goal::times("TUN", 1.0, "kernel").less(Figure::Cpu),
+        Goal::times("packet", 1.0, "kernel").less(Figure::Cpu),
     ],
     cells,
 };
@@ -34,21 +36,34 @@ const CLIENTS: usize = 8;
 fn cells() -> io::Result<Vec<Cell>> {
     let mut cells = Vec::new();
     let rows = [
-        ("plain TCP", Protocol::Tcp, Topology::new(1)?),
-        ("one subflow", Protocol::Mptcp, Topology::new(1)?),
-        ("two subflows", Protocol::Mptcp, lab::two_links()?),
+        ("plain TCP", Protocol::Tcp, Topology::new(1)?, None),
+        ("one subflow", Protocol::Mptcp, Topology::new(1)?, None),
+        (
+            "two subflows",
+            Protocol::Mptcp,
+            lab::two_links()?,
+            Some(lab::two_links_announced()?),
+        ),
     ];
-    for (row, protocol, topology) in rows {
-        // Ports of connections that are over can be used again.
-        lab::set_both(&topology, "net/ipv4/tcp_max_tw_buckets", "1000")?;
-        lab::set_both(&topology, "net/ipv4/ip_local_port_range", "1024 65000")?;
-        let topology = Rc::new(topology);
+    for (row, protocol, shared, announced) in rows {
+        for topology in [Some(&shared), announced.as_ref()].into_iter().flatten() {
+            // Ports of connections that are over can be used again.
+            lab::set_both(topology, "net/ipv4/tcp_max_tw_buckets", "1000")?;
+            lab::set_both(topology, "net/ipv4/ip_local_port_range", "1024 65000")?;
+        }
+        let shared = Rc::new(shared);
+        let announced = announced.map_or_else(|| Rc::clone(&shared), Rc::new);
         let servers = [
-            ("TUN", Server::anabranch(Device::Tun)),
-            ("kernel", Server::kernel(protocol, Controller::Cubic)),
+            ("TUN", Server::anabranch(Device::Tun), &shared),
+            ("packet", Server::anabranch(Device::Packet), &announced),
+            (
+                "kernel",
+                Server::kernel(protocol, Controller::Cubic),
+                &shared,
+            ),
         ];
-        for (who, server) in servers {
-            let topology = Rc::clone(&topology);
+        for (who, server, topology) in servers {
+            let topology = Rc::clone(topology);
             cells.push(Cell::new(row, who, move |length| {
                 sample(&topology, &server, protocol, length)
             }));
