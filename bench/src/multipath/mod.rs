@@ -70,6 +70,7 @@ pub(crate) fn run(options: &Options) -> io::Result<()> {
                     scheduler: &options.scheduler,
                     steer: &options.steer,
                     congestion: &options.congestion,
+                    announced: false,
                 };
                 match (work.run)(server, round) {
                     Ok(figures) => samples.extend(figures.into_iter().map(|(row, value)| {

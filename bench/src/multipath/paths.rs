@@ -21,9 +21,23 @@ const SECOND: u32 = 102;
 /// The address of Linux's server, and that of ours.
 pub(crate) const KERNEL: Ipv4Addr = Ipv4Addr::new(10, 80, 0, 2);
 pub(crate) const STACK: Ipv4Addr = Ipv4Addr::new(10, 80, 9, 2);
+/// Those which they announce, if any; the client reaches them over the second path.
+pub(crate) const KERNEL_SECOND: Ipv4Addr = Ipv4Addr::new(10, 80, 1, 2);
+pub(crate) const STACK_SECOND: Ipv4Addr = Ipv4Addr::new(10, 80, 1, 3);
+
+/// How the client comes by its second subflow.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Second {
+    /// From its second address to the one address that the server has.
+    Own,
+    /// The same, as a backup.
+    Backup,
+    /// To the second address that the server announces.
+    Announced,
+}
 
 /// A client host and a server host with two paths between TUN devices that take no offload. The
-/// client opens a subflow over the second of its own accord. Dropping it removes everything.
+/// client opens a subflow over the second, see [`Second`]. Dropping it removes everything.
 pub(crate) struct Paths {
     pub(crate) client: Host,
     pub(crate) server: Host,
@@ -34,9 +48,8 @@ pub(crate) struct Paths {
 }
 
 impl Paths {
-    /// Paths as `links` say in both directions; their schedules count from now. `backup`: the second
-    /// is one.
-    pub(crate) fn new(links: [LinkConfig; 2], backup: bool, seed: u64) -> io::Result<Paths> {
+    /// Paths as `links` say in both directions; their schedules count from now.
+    pub(crate) fn new(links: [LinkConfig; 2], second: Second, seed: u64) -> io::Result<Paths> {
         let (client, server) = (Host::new()?, Host::new()?);
         for host in [&client, &server] {
             let settle = || {
@@ -78,13 +91,14 @@ impl Paths {
             stop,
             relays,
         };
-        paths.route(backup)?;
+        paths.route()?;
+        paths.manage(second)?;
         Ok(paths)
     }
 
     /// What the client sends from its second address goes over the second path, all else over the
     /// first.
-    fn route(&self, backup: bool) -> io::Result<()> {
+    fn route(&self) -> io::Result<()> {
         let second = IpAddr::V4(client_address(1));
         self.client
             .run(|| {
@@ -105,25 +119,54 @@ impl Paths {
                 netlink.add_rule(&Rule {
                     from: Some((second, 32)),
                     ..Rule::new(true, 1000, Action::Lookup(SECOND))
-                })?;
-                let manager = PathManager::open()?;
-                manager.set_limits(Limits {
-                    subflows: 2,
-                    add_addr_accepted: 0,
-                })?;
-                let flags = match backup {
-                    true => Flags(Flags::SUBFLOW.0 | Flags::BACKUP.0),
-                    false => Flags::SUBFLOW,
-                };
-                manager.add(&Endpoint::new(second, flags))
+                })
             })
             .map_err(io::Error::other)
+    }
+
+    /// What the path managers of both kernels do.
+    fn manage(&self, second: Second) -> io::Result<()> {
+        let announced = second == Second::Announced;
+        let limits = Limits {
+            subflows: 2,
+            add_addr_accepted: announced.into(),
+        };
+        let address = IpAddr::V4(client_address(1));
+        let client = || {
+            let manager = PathManager::open()?;
+            manager.set_limits(limits)?;
+            let flags = match second {
+                Second::Own => Flags::SUBFLOW,
+                Second::Backup => Flags(Flags::SUBFLOW.0 | Flags::BACKUP.0),
+                Second::Announced => return Ok(()),
+            };
+            manager.add(&Endpoint::new(address, flags))
+        };
+        self.client.run(client).map_err(io::Error::other)?;
+        if !announced {
+            return Ok(());
+        }
+        let server = || {
+            let manager = PathManager::open()?;
+            manager.set_limits(limits)?;
+            manager.add(&Endpoint::new(KERNEL_SECOND.into(), Flags::SIGNAL))
+        };
+        self.server.run(server).map_err(io::Error::other)
     }
 
     /// A TUN device on the server's host for a stack of ours.
     pub(crate) fn attach(&self) -> io::Result<Tun> {
         let near = Ipv4Addr::new(10, 80, 9, 1);
-        device(&self.server, "stack", near, Offload::Segmentation)
+        let tun = device(&self.server, "stack", near, Offload::Segmentation)?;
+        let route = || {
+            let netlink = Netlink::open()?;
+            netlink.add_route(&Route {
+                link: Some(netlink.link("stack")?.index),
+                ..Route::to(STACK_SECOND.into(), 32)
+            })
+        };
+        self.server.run(route).map_err(io::Error::other)?;
+        Ok(tun)
     }
 }
 

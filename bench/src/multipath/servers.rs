@@ -1,12 +1,14 @@
 //! Linux's server and ours, with the same services.
 
-use super::paths::{KERNEL, Paths, STACK};
+use super::paths::{KERNEL, Paths, STACK, STACK_SECOND};
 use anabranch_interop::socket::{self, Protocol};
-use anabranch_sockets::{Congestion, Host, ListenConfig, Listener, StackConfig, Stream};
+use anabranch_sockets::{
+    Announcement, Congestion, Host, ListenConfig, Listener, StackConfig, Stream,
+};
 use bytes::Bytes;
 use socket2::SockRef;
 use std::io::{self, Read, Write};
-use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -53,6 +55,8 @@ pub(crate) struct Setup<'a> {
     pub(crate) scheduler: &'a str,
     pub(crate) steer: &'a str,
     pub(crate) congestion: &'a str,
+    /// It announces an address on the second path.
+    pub(crate) announced: bool,
 }
 
 impl Setup<'_> {
@@ -81,7 +85,7 @@ impl Server {
         if setup.kind == Kind::Kernel {
             let address = IpAddr::from(KERNEL);
             for port in PORTS {
-                let at = SocketAddr::new(address, port);
+                let at = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
                 let listener = paths.server.run(|| socket::listen(Protocol::Mptcp, at))?;
                 thread::spawn(move || {
                     while let Ok(Some((stream, _))) = socket::accept_within(&listener, PATIENCE) {
@@ -102,6 +106,12 @@ impl Server {
         let tun = paths.attach()?;
         let mut config = StackConfig::default();
         config.mptcp.scheduler = setup.scheduler.parse().map_err(io::Error::other)?;
+        let second = Announcement {
+            id: 1,
+            addr: STACK_SECOND.into(),
+            port: None,
+        };
+        config.announce.extend(setup.announced.then_some(second));
         config.mptcp.steering = setup.steer.parse().map_err(io::Error::other)?;
         match setup.congestion.parse().map_err(io::Error::other)? {
             Congestion::Alone(algorithm) => config.tcp.congestion.algorithm = algorithm,

@@ -1,6 +1,6 @@
 //! What is measured, by a client of Linux's.
 
-use super::paths::Paths;
+use super::paths::{Paths, Second};
 use super::servers::{ECHO, Kind, MESSAGE, PERIOD, RESPOND, RESPONSE, SOURCE, Server, Setup, TICK};
 use anabranch_interop::socket::{self, Protocol};
 use anabranch_sim::{Change, LinkConfig, Queue};
@@ -40,9 +40,21 @@ pub(crate) const ALL: &[Work] = &[
         run: echo_death,
     },
     Work {
+        name: "echo-death-announced",
+        run: |setup, round| {
+            echo_death(
+                Setup {
+                    announced: true,
+                    ..setup
+                },
+                round,
+            )
+        },
+    },
+    Work {
         name: "echo-death-given-up",
         run: |setup, round| {
-            let steer = "give-up=always,confirm=0ms";
+            let steer = "give-up=always";
             ours(setup, |ours| echo_death(Setup { steer, ..ours }, round))
         },
     },
@@ -96,7 +108,8 @@ const MESSAGES: &str =
 const MESSAGES_BACKUP: &str = "the same, the second path a backup: longest gap, ms";
 const ECHO_DEATH: &str =
     "a message of the client every 10 ms, echoed, one of two paths dies: longest gap, ms";
-const ECHO_GIVEN_UP: &str = "the same, `--steer give-up=always,confirm=0ms`: longest gap, ms";
+const ECHO_ANNOUNCED: &str = "the same, each path to an address of its own: longest gap, ms";
+const ECHO_GIVEN_UP: &str = "the same, one address, `--steer give-up=always`: longest gap, ms";
 const BULK_GAP: &str = "bulk, one of two paths dies: longest gap, ms";
 const BULK_BACK: &str = "bulk, until three bins of 100 ms are back at 75 % of the other path, ms";
 const TAIL: &str = "a response of 1 MB, the path with its end dies: how much later, ms";
@@ -120,6 +133,7 @@ pub(crate) const ROWS: &[(&str, &str)] = &[
     (MESSAGES, "≤ 40"),
     (MESSAGES_BACKUP, "≤ 60"),
     (ECHO_DEATH, "≤ 40"),
+    (ECHO_ANNOUNCED, "≤ 40"),
     (ECHO_GIVEN_UP, "≤ 40"),
     (BULK_GAP, "≤ 60"),
     (BULK_BACK, "≤ 200"),
@@ -212,7 +226,11 @@ fn longest_gap(stream: &mut TcpStream, until: Instant) -> io::Result<f64> {
 }
 
 fn messages(setup: Setup<'_>, round: usize, backup: bool) -> io::Result<Figures> {
-    let paths = Paths::new(dying(), backup, round as u64)?;
+    let second = match backup {
+        true => Second::Backup,
+        false => Second::Own,
+    };
+    let paths = Paths::new(dying(), second, round as u64)?;
     let start = paths.started;
     let server = Server::start(&paths, setup)?;
     let mut stream = joined(&paths, &server, TICK)?;
@@ -235,22 +253,27 @@ fn speak(stream: &TcpStream) -> io::Result<()> {
 }
 
 fn echo_death(setup: Setup<'_>, round: usize) -> io::Result<Figures> {
-    let paths = Paths::new(dying(), false, round as u64)?;
+    let second = match setup.announced {
+        true => Second::Announced,
+        false => Second::Own,
+    };
+    let paths = Paths::new(dying(), second, round as u64)?;
     let start = paths.started;
     let server = Server::start(&paths, setup)?;
     let mut stream = joined(&paths, &server, ECHO)?;
     speak(&stream)?;
     let gap = longest_gap(&mut stream, start + DIES + AFTER)?;
     let _ = stream.shutdown(std::net::Shutdown::Both);
-    let row = match setup.steer.contains("always") {
-        true => ECHO_GIVEN_UP,
-        false => ECHO_DEATH,
+    let row = match (setup.announced, setup.steer.contains("always")) {
+        (true, _) => ECHO_ANNOUNCED,
+        (_, true) => ECHO_GIVEN_UP,
+        _ => ECHO_DEATH,
     };
     Ok(vec![(row, gap)])
 }
 
 fn bulk_death(setup: Setup<'_>, round: usize) -> io::Result<Figures> {
-    let paths = Paths::new(dying(), false, round as u64)?;
+    let paths = Paths::new(dying(), Second::Own, round as u64)?;
     let start = paths.started;
     let server = Server::start(&paths, setup)?;
     let mut stream = joined(&paths, &server, SOURCE)?;
@@ -295,7 +318,7 @@ fn respond(stream: &mut TcpStream, at: Instant) -> io::Result<Duration> {
 }
 
 fn tail_death(setup: Setup<'_>, round: usize) -> io::Result<Figures> {
-    let paths = Paths::new(dying(), false, round as u64)?;
+    let paths = Paths::new(dying(), Second::Own, round as u64)?;
     let start = paths.started;
     let server = Server::start(&paths, setup)?;
     let mut stream = joined(&paths, &server, RESPOND)?;
@@ -356,7 +379,7 @@ fn unequal() -> [LinkConfig; 2] {
 }
 
 fn echo_idle(setup: Setup<'_>, round: usize) -> io::Result<Figures> {
-    let paths = Paths::new(unequal(), false, round as u64)?;
+    let paths = Paths::new(unequal(), Second::Own, round as u64)?;
     let server = Server::start(&paths, setup)?;
     let mut stream = joined(&paths, &server, ECHO)?;
     thread::sleep(Duration::from_millis(200));
@@ -383,7 +406,7 @@ fn echo_busy(setup: Setup<'_>, round: usize) -> io::Result<Figures> {
     };
     let kinds = [Protocol::Mptcp, Protocol::Tcp];
     for (protocol, rows) in kinds.into_iter().zip(rows.chunks(2)) {
-        let paths = Paths::new(unequal(), false, round as u64)?;
+        let paths = Paths::new(unequal(), Second::Own, round as u64)?;
         let server = Server::start(&paths, setup)?;
         let bulk = connect(&paths, protocol, &server, SOURCE)?;
         let stop = bulk.try_clone()?;
@@ -406,7 +429,7 @@ fn goodput(
     sum: f64,
     row: &'static str,
 ) -> io::Result<Figures> {
-    let paths = Paths::new(links, false, round as u64)?;
+    let paths = Paths::new(links, Second::Own, round as u64)?;
     let server = Server::start(&paths, setup)?;
     let mut stream = connect(&paths, Protocol::Mptcp, &server, SOURCE)?;
     let start = Instant::now();

@@ -100,12 +100,7 @@ fn given_up(dies: usize) {
     let topology = Topology::new(2).unwrap();
     topology.server.run(echo);
     let second = topology.v4(Side::Server, 1).to_string();
-    let arguments = [
-        "--announce",
-        &second,
-        "--steer",
-        "give-up=returnable,confirm=0ms",
-    ];
+    let arguments = ["--announce", &second];
     let server = Anabranch::start(
         &topology.server,
         PORT,

@@ -96,8 +96,8 @@ pub struct ServeArgs {
     pub congestion: Congestion,
 
     /// What clients are told about the paths of what they send, while that is little: on, off, or
-    /// settings such as slower=2,give-up=returnable (docs/schedulers.md)
-    #[arg(long, value_name = "SETTINGS", default_value = "give-up=never")]
+    /// settings such as slower=2,give-up=never (docs/schedulers.md)
+    #[arg(long, value_name = "SETTINGS", default_value = "on")]
     pub steer: Steering,
 
     /// Another scheduler, congestion control or steering for some connections (repeatable, the first

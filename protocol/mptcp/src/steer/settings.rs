@@ -53,7 +53,7 @@ impl Default for Steering {
             slower: 200,
             probe: true,
             give_up: GiveUp::default(),
-            confirm: Duration::from_millis(20),
+            confirm: Duration::ZERO,
         }
     }
 }
