@@ -97,7 +97,9 @@ impl Cubic {
     /// below a dozen segments, which is what losses of some percent leave, would pay a tenth for
     /// always rounding down.
     fn reduce(&mut self, flight: u64, mss: u32, beta: f64) {
-        self.hystart.keep_window();
+        if let Some(found) = self.hystart.interrupted() {
+            self.cwnd = found as f64;
+        }
         self.before = Some(Before {
             cwnd: self.cwnd,
             ssthresh: self.ssthresh,

@@ -1,6 +1,7 @@
 //! HyStart++ (RFC 9406): leave slow start when the round-trip time rises, before losses do it; and
 //! then drain the queue that was the reason for that.
 
+use super::drain::Drain;
 use super::{Ack, RateSample};
 use std::time::Duration;
 
@@ -9,9 +10,6 @@ const MAX_RTT_THRESH: Duration = Duration::from_millis(16);
 const N_RTT_SAMPLE: u32 = 8;
 const CSS_GROWTH_DIVISOR: u64 = 4;
 const CSS_ROUNDS: u32 = 5;
-/// What a drained window keeps of what the path holds without a queue: as much as a loss will leave
-/// the path full (CUBIC's is 0.7 of it).
-const HEADROOM: f64 = 1.0 / 0.7;
 
 #[derive(Debug)]
 pub(super) struct HyStart {
@@ -28,18 +26,8 @@ pub(super) struct HyStart {
     css_rounds: u32,
     /// There, it rose once more.
     risen: bool,
-    drain: Option<Drain>,
+    drain: Drain,
 }
-
-/// Slow start is over since less than a round.
-#[derive(Clone, Copy, Default, Debug)]
-struct Drain {
-    round_end: u64,
-    /// The most that was delivered since, bytes per second.
-    rate: u64,
-}
-
-crate::packed!(Drain { round_end, rate });
 
 crate::packed!(HyStart {
     round_end,
@@ -66,7 +54,7 @@ impl Default for HyStart {
             css_baseline: None,
             css_rounds: 0,
             risen: false,
-            drain: None,
+            drain: Drain::default(),
         }
     }
 }
@@ -97,42 +85,28 @@ impl HyStart {
         }
         let over = self.risen || self.css_rounds >= CSS_ROUNDS;
         if over {
-            let round_end = ack.snd_nxt;
-            self.drain = Some(Drain { round_end, rate: 0 });
+            self.drain.start(ack);
         }
         (counted / CSS_GROWTH_DIVISOR, over)
     }
 
     pub(super) fn on_sample(&mut self, sample: &RateSample) {
-        if sample.app_limited {
-            return self.keep_window();
-        }
-        if let Some(drain) = &mut self.drain {
-            drain.rate = drain.rate.max(sample.delivery_rate);
-        }
+        self.drain.on_sample(sample);
     }
 
-    /// The window to have now, bytes, a round after slow start: what the path holds without a queue,
-    /// and some headroom.
-    ///
-    /// A round-trip time tells of the window of a round ago. By the time that it rises, the window
-    /// is more than twice what it should be, and in congestion avoidance that queue would stay until the
-    /// first loss, in the way of everyone. In the round that follows, the window is the same
-    /// throughout, so that rates tell what the path carries, whether the rise was of our making or not.
+    /// Another window to have now, bytes: in the rounds after slow start, see [`super::drain`].
     pub(super) fn drained(&mut self, ack: &Ack, cwnd: u64) -> Option<u64> {
-        let drain = self.drain.filter(|it| ack.snd_una >= it.round_end)?;
-        self.drain = None;
-        if drain.rate == 0 {
-            return None;
-        }
-        let held = HEADROOM * drain.rate as f64 * self.base.as_secs_f64();
-        Some((held as u64).clamp(cwnd / 2, cwnd))
+        self.drain.on_ack(ack, self.base, cwnd)
     }
 
-    /// There is a better reason for another window: a loss, a mark, the owner's wish, or an
-    /// application that did not use this one.
+    /// A loss or a mark came: the window, bytes, that it found, if that is not the one of now.
+    pub(super) fn interrupted(&mut self) -> Option<u64> {
+        self.drain.interrupted()
+    }
+
+    /// The window stays: the application does not use it, or its owner wants another.
     pub(super) fn keep_window(&mut self) {
-        self.drain = None;
+        self.drain.stop();
     }
 
     fn next_round(&mut self, snd_nxt: u64) {
@@ -260,74 +234,5 @@ mod tests {
         round(&mut hystart, 0, 50);
         round(&mut hystart, 1, 60);
         assert_eq!(round(&mut hystart, 2, 50), (1000, false));
-    }
-
-    /// Slow start is over; the round that follows ends at 40, and the shortest one took 48 ms.
-    fn left() -> HyStart {
-        let mut hystart = HyStart::default();
-        round(&mut hystart, 0, 48);
-        round(&mut hystart, 1, 54);
-        round(&mut hystart, 2, 57);
-        assert!(round(&mut hystart, 3, 58).1);
-        hystart
-    }
-
-    fn at(snd_una: u64) -> Ack {
-        Ack {
-            snd_una,
-            ..ack(0, 1000)
-        }
-    }
-
-    fn rate(delivery_rate: u64) -> RateSample {
-        RateSample {
-            delivery_rate,
-            ..RateSample::default()
-        }
-    }
-
-    #[test]
-    fn a_round_after_slow_start_only_the_path_is_filled() {
-        let mut hystart = left();
-        for delivery_rate in [400_000, 500_000, 450_000] {
-            hystart.on_sample(&rate(delivery_rate));
-        }
-        assert_eq!(hystart.drained(&at(39), 40_000), None, "not before");
-        // 500,000 bytes/s × 48 ms / 0.7
-        assert_eq!(hystart.drained(&at(40), 40_000), Some(34_285));
-        assert_eq!(hystart.drained(&at(80), 40_000), None, "once");
-    }
-
-    #[test]
-    fn what_is_drained_is_half_of_the_window_at_most() {
-        let window = |delivery_rate| {
-            let mut hystart = left();
-            hystart.on_sample(&rate(delivery_rate));
-            hystart.drained(&at(40), 40_000)
-        };
-        assert_eq!(
-            window(100_000),
-            Some(20_000),
-            "a round before, it filled the path"
-        );
-        assert_eq!(
-            window(1_000_000),
-            Some(40_000),
-            "the delay was not of our making"
-        );
-    }
-
-    #[test]
-    fn nothing_is_drained_after_a_loss_or_on_rates_of_the_application() {
-        let mut hystart = left();
-        hystart.on_sample(&rate(500_000));
-        hystart.keep_window();
-        assert_eq!(hystart.drained(&at(40), 40_000), None);
-        let mut hystart = left();
-        hystart.on_sample(&RateSample {
-            app_limited: true,
-            ..rate(100_000)
-        });
-        assert_eq!(hystart.drained(&at(40), 40_000), None);
     }
 }

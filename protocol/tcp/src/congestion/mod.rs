@@ -2,6 +2,7 @@
 
 mod bbr;
 mod cubic;
+mod drain;
 mod hystart;
 mod newreno;
 

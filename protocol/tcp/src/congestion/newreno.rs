@@ -49,7 +49,9 @@ impl NewReno {
 
     /// To this part of what was in use, percent.
     fn reduce(&mut self, flight: u64, mss: u32, percent: u64) {
-        self.hystart.keep_window();
+        if let Some(found) = self.hystart.interrupted() {
+            self.cwnd = found;
+        }
         self.before = Some((self.cwnd, self.ssthresh));
         let keep = match percent {
             BETA => self.steer.keep,
