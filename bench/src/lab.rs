@@ -84,10 +84,17 @@ impl Controller {
     pub(crate) fn set(self, socket: &impl std::os::fd::AsFd) -> io::Result<()> {
         match self {
             Controller::Default => Ok(()),
-            // With CAP_NET_ADMIN also where `tcp_allowed_congestion_control` does not have it.
-            Controller::Cubic => SockRef::from(socket).set_tcp_congestion(b"cubic"),
+            Controller::Cubic => use_congestion(socket, "cubic"),
         }
     }
+}
+
+/// Has a kernel's socket use this congestion control, with CAP_NET_ADMIN also where
+/// `tcp_allowed_congestion_control` does not have it.
+pub(crate) fn use_congestion(socket: &impl std::os::fd::AsFd, name: &str) -> io::Result<()> {
+    SockRef::from(socket)
+        .set_tcp_congestion(name.as_bytes())
+        .map_err(|error| io::Error::new(error.kind(), format!("use {name}: {error}")))
 }
 
 /// Two hosts joined by two links, over which the client's kernel opens two subflows to the server's

@@ -1,12 +1,12 @@
 //! Linux's server and ours, with the same services.
 
 use super::paths::{KERNEL, Paths, STACK, STACK_SECOND};
+use crate::lab;
 use anabranch_interop::socket::{self, Protocol};
 use anabranch_sockets::{
     Announcement, Congestion, Host, ListenConfig, Listener, StackConfig, Stream,
 };
 use bytes::Bytes;
-use socket2::SockRef;
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::thread::{self, JoinHandle};
@@ -91,7 +91,7 @@ impl Server {
                     while let Ok(Some((stream, _))) = socket::accept_within(&listener, PATIENCE) {
                         // A client that goes away ends it.
                         thread::spawn(move || {
-                            control(&stream, kernels).and_then(|()| serve(stream, port))
+                            lab::use_congestion(&stream, kernels).and_then(|()| serve(stream, port))
                         });
                     }
                 });
@@ -151,14 +151,8 @@ impl Server {
 
     /// Gives a socket of the client's the congestion control of this work, as accepted ones have it.
     pub(crate) fn control(&self, socket: &TcpStream) -> io::Result<()> {
-        control(socket, self.kernels)
+        lab::use_congestion(socket, self.kernels)
     }
-}
-
-/// Whatever the machine's default is, and with CAP_NET_ADMIN also what
-/// `tcp_allowed_congestion_control` does not have.
-fn control(socket: &TcpStream, congestion: &str) -> io::Result<()> {
-    SockRef::from(socket).set_tcp_congestion(congestion.as_bytes())
 }
 
 impl Drop for Server {

@@ -29,11 +29,11 @@ pub(crate) struct Work {
 pub(crate) const ALL: &[Work] = &[
     Work {
         name: "messages",
-        run: |setup, round| messages(setup, round, false),
+        run: |setup, round| messages(setup, round, Second::Own),
     },
     Work {
         name: "messages-backup",
-        run: |setup, round| messages(setup, round, true),
+        run: |setup, round| messages(setup, round, Second::Backup),
     },
     Work {
         name: "echo-death",
@@ -225,17 +225,16 @@ fn longest_gap(stream: &mut TcpStream, until: Instant) -> io::Result<f64> {
     Ok(ms(longest))
 }
 
-fn messages(setup: Setup<'_>, round: usize, backup: bool) -> io::Result<Figures> {
-    let second = match backup {
-        true => Second::Backup,
-        false => Second::Own,
-    };
+fn messages(setup: Setup<'_>, round: usize, second: Second) -> io::Result<Figures> {
     let paths = Paths::new(dying(), second, round as u64)?;
     let start = paths.started;
     let server = Server::start(&paths, setup)?;
     let mut stream = joined(&paths, &server, TICK)?;
     let gap = longest_gap(&mut stream, start + DIES + AFTER)?;
-    let row = if backup { MESSAGES_BACKUP } else { MESSAGES };
+    let row = match second {
+        Second::Backup => MESSAGES_BACKUP,
+        _ => MESSAGES,
+    };
     Ok(vec![(row, gap)])
 }
 

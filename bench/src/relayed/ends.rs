@@ -1,5 +1,6 @@
 //! Who sends and who receives.
 
+use crate::lab;
 use crate::relayed::path::Path;
 use anabranch_interop::socket::{self, Protocol};
 use anabranch_kernel::counters;
@@ -8,7 +9,6 @@ use anabranch_tcp::congestion::Algorithm;
 use bytes::Bytes;
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
-use socket2::SockRef;
 use std::fmt;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -105,11 +105,7 @@ impl Sender {
         if kind == Kind::Kernel {
             let connect = || socket::connect(Protocol::Tcp, None, to, PATIENCE);
             let stream = path.sender.run(connect)?;
-            // With CAP_NET_ADMIN also where `tcp_allowed_congestion_control` does not have it.
-            let name = congestion.kernels();
-            SockRef::from(&stream)
-                .set_tcp_congestion(name.as_bytes())
-                .map_err(|error| io::Error::new(error.kind(), format!("use {name}: {error}")))?;
+            lab::use_congestion(&stream, congestion.kernels())?;
             let mut writer = stream.try_clone()?;
             thread::spawn(move || {
                 let zeroes = vec![0; CHUNK];
