@@ -236,6 +236,7 @@ impl Controller for Cubic {
     }
 
     fn on_idle(&mut self, restart: u64) {
+        self.hystart.keep_window();
         if self.cwnd() > restart {
             self.ssthresh = self.ssthresh.max(self.cwnd() / 4 * 3);
             self.cwnd = restart as f64;
