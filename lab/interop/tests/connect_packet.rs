@@ -37,9 +37,13 @@ fn snapshot(scene: &Scene) -> Snapshot {
     scene.topology.client.run(Snapshot::take).unwrap()
 }
 
+/// Of a link. Neither carries all the bytes before the other has had its share.
+const RATE: u64 = 200_000_000;
+
 /// Bytes by both links to a `service`, with the host as it was before, also meanwhile.
 fn two_links(service: Service, further: &str) {
     let scene = Scene::new(2, service).unwrap();
+    (0..2).for_each(|link| scene.topology.set_rate(link, RATE).unwrap());
     let before = snapshot(&scene);
     let plan = Plan::new(1, 8 * MIB, 8 * MIB);
     let arguments = format!("{BOTH} {further} --json");
@@ -106,7 +110,7 @@ fn an_interface_disappears() {
         let netlink = Netlink::open().unwrap();
         netlink.add_address("lo", address, 32).unwrap();
     });
-    (0..2).for_each(|link| scene.topology.set_rate(link, 200_000_000).unwrap());
+    (0..2).for_each(|link| scene.topology.set_rate(link, RATE).unwrap());
     let plan = Plan::new(3, 16 * MIB, 16 * MIB);
     let arguments = format!("{BOTH} --gateway 10.77.0.2 --json");
     let client = &scene.topology.client;
