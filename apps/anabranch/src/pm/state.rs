@@ -97,14 +97,14 @@ impl State {
 
     pub(super) fn deadline(&self) -> Option<Instant> {
         match &self.engine {
-            Engine::Kernel(_) => None,
+            Engine::Kernel(endpoints) => endpoints.deadline(),
             Engine::Userspace(connections) => connections.deadline(),
         }
     }
 
     pub(super) fn on_deadline(&mut self) -> Result<(), String> {
         match &mut self.engine {
-            Engine::Kernel(_) => Ok(()),
+            Engine::Kernel(endpoints) => endpoints.on_deadline(&mut self.account),
             Engine::Userspace(connections) => connections.on_deadline(),
         }
     }
@@ -119,6 +119,7 @@ impl State {
 
     /// The kernel told something.
     pub(super) fn on_event(&mut self, event: Event) -> Result<(), String> {
+        tracing::debug!("told: {event:?}");
         let news = told(&event);
         // Who does not read in time misses some; who has gone is forgotten.
         self.readers.retain(|reader| {
@@ -126,7 +127,10 @@ impl State {
             !matches!(sent, Err(mpsc::error::TrySendError::Closed(_)))
         });
         match &mut self.engine {
-            Engine::Kernel(_) => Ok(()),
+            Engine::Kernel(endpoints) => {
+                endpoints.on_event(&event, &self.account);
+                Ok(())
+            }
             Engine::Userspace(connections) => connections.on_event(event),
         }
     }

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use anabranch_interop::require;
+use anabranch_interop::tool::tool;
 use anabranch_interop::topology::Side;
 use anabranch_kernel::mptcp::{Endpoint, Flags, Limits, PathManager};
 
@@ -51,6 +52,53 @@ fn the_kernels_own_endpoints_follow_addresses() {
     assert_eq!(left, [others], "what was ours is removed, and nothing else");
     let after = world.on_client(|| PathManager::open().unwrap().limits().unwrap());
     assert_eq!(after, before);
+}
+
+/// The peer closes a subflow that has just joined, as one does that hears late of the address having
+/// gone: the kernel would never open another.
+#[test]
+fn a_subflow_that_the_peer_closes_as_soon_as_it_has_joined_is_opened_again() {
+    if !require::lab() {
+        return;
+    }
+    let world = World::new(2);
+    let mut pm = world.manage(&["--mode", "kernel", "--policy", "one-each"]);
+    let connection = world.connect();
+    let both = [world.v4(0), world.v4(1)];
+    world.await_subflows("a second subflow", &both);
+    let close = format!("-K dst {}", world.v4(1));
+    world.topology.server.run(|| tool("ss", &close)).unwrap();
+    world.await_subflows("no second subflow", &both[..1]);
+    world.await_subflows("it is back", &both);
+    connection.carry();
+    let log = pm.log();
+    assert!(log.contains("have lost their subflow"), "{log}");
+    pm.terminate().unwrap();
+    assert!(pm.wait(PATIENCE).unwrap().success());
+    assert_eq!(world.endpoints(), []);
+}
+
+/// It goes and comes faster than a REMOVE_ADDR may travel: the endpoint stays away a moment.
+#[test]
+fn an_address_that_comes_and_goes_has_its_subflow_again() {
+    if !require::lab() {
+        return;
+    }
+    let world = World::new(2);
+    let mut pm = world.manage(&["--mode", "kernel", "--policy", "one-each"]);
+    let connection = world.connect();
+    let both = [world.v4(0), world.v4(1)];
+    world.await_subflows("a second subflow", &both);
+    for _ in 0..5 {
+        world.topology.set_link(Side::Client, 1, false).unwrap();
+        world.topology.set_link(Side::Client, 1, true).unwrap();
+    }
+    world.await_subflows("the subflow again", &both);
+    connection.carry();
+    world.await_subflows("and it stays", &both);
+    pm.terminate().unwrap();
+    assert!(pm.wait(PATIENCE).unwrap().success());
+    assert_eq!(world.endpoints(), []);
 }
 
 #[test]

@@ -15,7 +15,6 @@ impl Connections {
     /// One line: what was lost cannot be asked anew.
     pub(in crate::pm) fn on_event(&mut self, told: Told) -> Result<(), String> {
         let now = self.now();
-        tracing::debug!("told: {told:?}");
         match told {
             // Who has its socket is not to be found out yet; nothing is decided before it is
             // established.
@@ -125,7 +124,8 @@ impl Connections {
     }
 }
 
-fn loss(subflow: &SubflowEvent) -> Loss {
+/// What the end of a subflow says about another like it.
+pub(in crate::pm) fn loss(subflow: &SubflowEvent) -> Loss {
     /// Flag T of MP_TCPRST (RFC 8684 §3.6).
     const TRANSIENT: u32 = 1;
     let Some(reason) = subflow.reset_reason else {

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use anabranch_kernel::mptcp::{PathManager, SubflowEvent, sockets};
 use anabranch_paths::{Ends, Manager, Plan, Time, Token};
+pub(super) use hear::loss;
 use probes::Probes;
 
 use super::listeners::Listeners;

@@ -1,13 +1,20 @@
 //! The kernel's own path manager, kept in step with the plan: its endpoints and limits follow
 //! addresses and interfaces as they come and go.
 
+mod again;
+
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::time::Instant;
 
-use anabranch_kernel::mptcp::{Endpoint, Flags, Limits, PathManager, link_index};
-use anabranch_paths::{Host, NotExpressible, Plan, Policy};
+use again::Again;
+use anabranch_kernel::mptcp::{
+    Endpoint, Event, Flags, Limits, PathManager, SubflowEvent, link_index, sockets,
+};
+use anabranch_paths::{Host, Loss, NotExpressible, Plan, Policy};
 
 use super::account::{Account, Owned, is_owned};
+use super::connections::loss;
 use crate::cli::Failure;
 use crate::paths::world::World;
 
@@ -21,6 +28,7 @@ pub(super) struct Endpoints {
     plan: Plan,
     /// Addresses that have an endpoint of somebody else, each told of once.
     foreign: BTreeSet<IpAddr>,
+    again: Again,
 }
 
 impl Endpoints {
@@ -30,6 +38,7 @@ impl Endpoints {
             host: Host::new(),
             plan: checked(plan).map_err(Failure::Usage)?,
             foreign: BTreeSet::new(),
+            again: Again::default(),
         })
     }
 
@@ -105,12 +114,62 @@ impl Endpoints {
         for endpoint in &wanted {
             self.want(account, endpoint, &present)?;
         }
+        self.again.settle(Instant::now());
+        Ok(())
+    }
+
+    /// The kernel told something: a subflow from an endpoint may have ended that should not.
+    pub(super) fn on_event(&mut self, event: &Event, account: &Account) {
+        let Event::SubflowClosed(subflow) = event else {
+            return;
+        };
+        let SubflowEvent { token, local, .. } = *subflow;
+        let is_ours = account
+            .endpoints()
+            .iter()
+            .any(|it| it.address == local.ip());
+        if is_ours && loss(subflow) == Loss::Passing {
+            self.again.ended(local.ip(), token, Instant::now());
+        }
+    }
+
+    /// When to call [`Endpoints::on_deadline`].
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.again.deadline()
+    }
+
+    /// Takes endpoints away whose subflows were lost, and adds those that were away long enough.
+    ///
+    /// # Errors
+    /// One line.
+    pub(super) fn on_deadline(&mut self, account: &mut Account) -> Result<(), String> {
+        for (address, ended) in self.again.due(Instant::now()) {
+            let (lacking, having) = count(address, &ended.tokens)?;
+            if lacking > 0 && (ended.young || having == 0) {
+                tracing::info!(
+                    "endpoint {address}: connections have lost their subflow from it \
+                     ({lacking}): added again"
+                );
+                self.take(account, address)?;
+            }
+        }
+        self.follow(account)
+    }
+
+    /// Removes an endpoint of ours that is to come back.
+    fn take(&mut self, account: &mut Account, address: IpAddr) -> Result<(), String> {
+        let owned = account.endpoints().iter().find(|it| it.address == address);
+        if let Some(owned) = owned.cloned() {
+            complain(self.kernel.remove(owned.id));
+            account.forget(owned.address, owned.port)?;
+            self.again.taken(address, Instant::now());
+        }
         Ok(())
     }
 
     /// Removes what is ours and not wanted any more, or not like this.
     fn leave(
-        &self,
+        &mut self,
         account: &mut Account,
         wanted: &[Endpoint],
         present: &[Endpoint],
@@ -126,6 +185,7 @@ impl Endpoints {
                 complain(self.kernel.remove(owned.id));
             }
             account.forget(owned.address, owned.port)?;
+            self.again.removed(owned.address, Instant::now());
         }
         Ok(())
     }
@@ -137,6 +197,9 @@ impl Endpoints {
         wanted: &Endpoint,
         present: &[Endpoint],
     ) -> Result<(), String> {
+        if self.again.is_away(wanted.address, Instant::now()) {
+            return Ok(());
+        }
         let is_ours = |it: &Endpoint, account: &Account| {
             account.endpoints().iter().any(|owned| is_owned(it, owned))
         };
@@ -174,7 +237,10 @@ impl Endpoints {
             id: wanted.id,
         })?;
         match self.kernel.add(wanted) {
-            Ok(()) => tracing::info!("endpoint {} added", wanted.address),
+            Ok(()) => {
+                tracing::info!("endpoint {} added", wanted.address);
+                self.again.added(wanted.address, Instant::now());
+            }
             Err(error) => {
                 account.forget(wanted.address, wanted.port)?;
                 tracing::warn!("{error}");
@@ -182,6 +248,20 @@ impl Endpoints {
         }
         Ok(())
     }
+}
+
+/// How many of these connections are still there and have no subflow from an address; and how many
+/// subflows there are from it. Those that the peer made are its own to mend.
+fn count(address: IpAddr, tokens: &BTreeSet<u32>) -> Result<(usize, usize), String> {
+    let failed = |error: anabranch_kernel::Error| error.to_string();
+    let connections = sockets::connections().map_err(failed)?;
+    let subflows = sockets::subflows().map_err(failed)?;
+    let here = subflows.iter().filter(|it| it.local.ip() == address);
+    let having: Vec<u32> = here.map(|it| it.token).collect();
+    let is_own = |token: &u32| subflows.iter().any(|it| it.token == *token && !it.passive);
+    let lacks = |token: &u32| tokens.contains(token) && !having.contains(token) && is_own(token);
+    let lacking = connections.iter().filter(|it| lacks(&it.token)).count();
+    Ok((lacking, having.len()))
 }
 
 /// What the kernel refuses is said, and the rest goes on.
