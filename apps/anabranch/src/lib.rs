@@ -15,6 +15,7 @@ pub mod own;
 pub mod paths;
 pub mod pm;
 mod ports;
+pub mod rps;
 pub mod serve;
 pub mod set;
 mod signals;

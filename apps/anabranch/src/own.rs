@@ -16,6 +16,7 @@ use clap::{Args, ValueEnum};
 
 use crate::cli::Failure;
 use crate::device::refused;
+use crate::rps::Rps;
 
 /// Where packets come from.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, ValueEnum)]
@@ -67,6 +68,17 @@ pub struct AttachArgs {
     #[arg(long, value_name = "MICROSECONDS", help_heading = "Attachment",
           value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub busy_poll: Option<u32>,
+
+    /// Processors that do the host's work with packets this program writes to its TUN device: auto
+    /// (those it may use beyond one for each of its threads), off (its own threads wait for that
+    /// work), or a list such as 0-3,6
+    #[arg(
+        long,
+        value_name = "auto|off|CPUS",
+        help_heading = "Attachment",
+        default_value = "auto"
+    )]
+    pub rps: Rps,
 }
 
 /// An address of ours, and where.
@@ -139,6 +151,9 @@ impl AttachArgs {
         }
         if self.address.is_empty() {
             return Err("--attach packet or xdp needs an --address of its own".to_owned());
+        }
+        if matches!(self.rps, Rps::Cpus(_)) {
+            return Err("--rps: with --attach packet or xdp there is no TUN device".to_owned());
         }
         for (position, address) in self.address.iter().enumerate() {
             let same = |other: &OwnAddress| other.own.address == address.own.address;

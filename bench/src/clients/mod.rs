@@ -4,6 +4,7 @@
 mod anabranch;
 mod mptcp_rs;
 
+use ::anabranch::rps::Rps;
 use anabranch_drivers::Tun;
 use anabranch_drivers::tun::{Offload, TunConfig};
 use anabranch_interop::topology::{Side, Topology};
@@ -95,6 +96,11 @@ fn device(offload: Offload) -> io::Result<Tun> {
         offload,
         ..TunConfig::default()
     })?;
+    if offload != Offload::None {
+        // As `anabranch connect` does it.
+        let shared = Rps::Auto.apply(tun.name(), 1);
+        shared.map_err(io::Error::other)?;
+    }
     let netlink = Netlink::open().map_err(io::Error::other)?;
     netlink
         .add_address("stack", IpAddr::V4(HOST), 24)

@@ -1,5 +1,6 @@
 //! What packets of the servers in user space go through.
 
+use anabranch::rps::Rps;
 use anabranch_drivers::tun::TunConfig;
 use anabranch_drivers::{Driver, Many, Own, Packet, PacketConfig, Tun};
 use anabranch_kernel::{Attach, AttachConfig, Netlink};
@@ -39,6 +40,9 @@ impl Device {
         let (device, attached): (Box<dyn Driver>, _) = match self {
             Device::Tun => {
                 let tun = Tun::open(&TunConfig::default())?;
+                // As `anabranch serve` does it.
+                let shared = Rps::Auto.apply(tun.name(), 1);
+                shared.map_err(io::Error::other)?;
                 let config = AttachConfig::new(tun.name(), [SINK..=RELAY_SOURCE]);
                 let attached = Attach::install(config).map_err(io::Error::other)?;
                 (Box::new(tun), Some(attached))

@@ -22,6 +22,7 @@ pub mod netns;
 pub mod process;
 mod qdisc;
 pub mod route;
+pub mod rps;
 pub mod rule;
 pub mod sched;
 pub mod sysctl;

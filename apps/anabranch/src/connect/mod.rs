@@ -164,6 +164,8 @@ impl Attached {
             ErrorKind::PermissionDenied => Failure::Failed(NO_PERMISSION.to_owned()),
             _ => Failure::Failed(format!("cannot make a TUN device: {error}")),
         })?;
+        let shared = args.device.rps.apply(device.name(), 1);
+        shared.map_err(crate::rps::refused)?;
         let mut config = AttachConfig::new(device.name(), []);
         config.addresses = uplinks.named();
         let attach = Attach::install_client(config, PORTS).map_err(refused)?;

@@ -56,4 +56,10 @@ fn what_does_not_go_together_is_refused() {
     let with_mac = |args| AttachArgs { mac, ..args };
     assert!(with_mac(args(Mode::Tun, &[], &[])).check().is_err());
     assert!(with_mac(args(Mode::Packet, &[own], &[])).check().is_ok());
+    let with_rps = |args| AttachArgs {
+        rps: Rps::Cpus(vec![0]),
+        ..args
+    };
+    assert!(with_rps(args(Mode::Tun, &[], &[])).check().is_ok());
+    assert!(with_rps(args(Mode::Packet, &[own], &[])).check().is_err());
 }

@@ -77,7 +77,10 @@ pub(super) fn open_devices(args: &ServeArgs, mtu: u16) -> Result<Vec<Box<dyn Dri
     if !args.device.is_tun() {
         return args.device.open(args.threads());
     }
-    let queues = open_tun(args, mtu)?.into_iter();
+    let queues = open_tun(args, mtu)?;
+    let shared = args.device.rps.apply(queues[0].name(), queues.len());
+    shared.map_err(crate::rps::refused)?;
+    let queues = queues.into_iter();
     Ok(queues.map(|queue| Box::new(queue) as _).collect())
 }
 
