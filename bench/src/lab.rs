@@ -135,6 +135,17 @@ pub(crate) fn no_offload(topology: &Topology) -> io::Result<()> {
     Ok(())
 }
 
+/// The client's kernel fills in checksums, as on a wire: XDP at the other end does not see that it
+/// could have left them.
+pub(crate) fn fill_in_checksums(topology: &Topology) -> io::Result<()> {
+    for link in 0..topology.links() {
+        let name = topology.interface(link);
+        let fill_in = || ethtool::set_offload(&name, Offload::Checksum, false);
+        topology.client.run(fill_in).map_err(io::Error::other)?;
+    }
+    Ok(())
+}
+
 /// A kernel client that moves bytes to or from a server as fast as they go.
 #[derive(Clone, Debug)]
 pub(crate) struct Transfer {

@@ -26,7 +26,7 @@ pub(super) fn serve(kind: Device, device: Box<dyn Driver>, busy_poll: Duration) 
         // alone they have to be told.
         announce: match kind {
             Device::Tun => Vec::new(),
-            Device::Packet => (1..links()?).map(second).collect(),
+            Device::Packet | Device::Xdp => (1..links()?).map(second).collect(),
         },
         ..StackConfig::default()
     };

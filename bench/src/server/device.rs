@@ -2,7 +2,7 @@
 
 use anabranch::rps::Rps;
 use anabranch_drivers::tun::TunConfig;
-use anabranch_drivers::{Driver, Many, Own, Packet, PacketConfig, Tun};
+use anabranch_drivers::{Driver, Many, Own, Packet, PacketConfig, Tun, Xdp};
 use anabranch_kernel::{Attach, AttachConfig, Netlink};
 use clap::ValueEnum;
 use std::io;
@@ -19,6 +19,8 @@ pub(crate) enum Device {
     Tun,
     /// Packet sockets (AF_PACKET) on each link, with an address of its own there.
     Packet,
+    /// AF_XDP on each link, with an address of its own there.
+    Xdp,
 }
 
 /// What lasts as long as the device serves.
@@ -47,7 +49,7 @@ impl Device {
                 let attached = Attach::install(config).map_err(io::Error::other)?;
                 (Box::new(tun), Some(attached))
             }
-            Device::Packet => (Box::new(all_links()?), None),
+            Device::Packet | Device::Xdp => (Box::new(self.all_links()?), None),
         };
         thread::spawn(move || {
             if let Err(error) = serve(self, device) {
@@ -56,6 +58,31 @@ impl Device {
         });
         Ok(Served {
             _attached: attached,
+        })
+    }
+
+    fn all_links(self) -> io::Result<Many> {
+        let open = |link| {
+            let address = own_address(link);
+            Ok::<_, io::Error>((vec![address], self.link(&name(link), address)?))
+        };
+        Many::new((0..links()?).map(open).collect::<io::Result<Vec<_>>>()?)
+    }
+
+    fn link(self, interface: &str, address: IpAddr) -> io::Result<Box<dyn Driver>> {
+        let own = Own {
+            address,
+            prefix: 24,
+        };
+        let config = PacketConfig {
+            // Nobody else is on these links.
+            probe: Duration::ZERO,
+            ..PacketConfig::new(interface, [own])
+        };
+        Ok(match self {
+            // A link has one queue.
+            Device::Xdp => Box::new(Xdp::open(&config)?.remove(0)),
+            _ => Box::new(Packet::open(&config)?),
         })
     }
 }
@@ -70,22 +97,4 @@ pub(super) fn links() -> io::Result<usize> {
 
 fn name(link: usize) -> String {
     format!("link{link}")
-}
-
-fn all_links() -> io::Result<Many> {
-    let open = |link| {
-        let address = own_address(link);
-        let own = Own {
-            address,
-            prefix: 24,
-        };
-        let packet = Packet::open(&PacketConfig {
-            // Nobody else is on these links.
-            probe: Duration::ZERO,
-            ..PacketConfig::new(&name(link), [own])
-        })?;
-        let packet: Box<dyn Driver> = Box::new(packet);
-        Ok::<_, io::Error>((vec![address], packet))
-    };
-    Many::new((0..links()?).map(open).collect::<io::Result<Vec<_>>>()?)
 }

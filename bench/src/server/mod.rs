@@ -100,7 +100,7 @@ impl Server {
     /// Where the client finds it.
     pub(crate) fn address(&self, topology: &Topology) -> IpAddr {
         match self.device {
-            Device::Packet => own_address(0),
+            Device::Packet | Device::Xdp => own_address(0),
             Device::Tun => topology.v4(Side::Server, 0),
         }
     }
