@@ -139,7 +139,8 @@ impl Checking {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::ack;
+    use super::super::tests::{ack, init};
+    use super::super::{Algorithm, Controller};
     use super::*;
 
     const BASE: Duration = Duration::from_millis(48);
@@ -232,5 +233,47 @@ mod tests {
             ..rate(100_000)
         });
         assert_eq!(drain.on_ack(&at(40, 80, 80), BASE, 40_000), None);
+    }
+
+    /// A round in which a whole window is acknowledged, at 2,000,000 bytes/s.
+    fn round(controller: &mut dyn Controller, snd_una: &mut u64, rtt: u64) {
+        let step = controller.cwnd() / 10;
+        for _ in 0..10 {
+            *snd_una += step;
+            let ack = Ack {
+                acked: step,
+                ..at(*snd_una, *snd_una + 10 * step, rtt)
+            };
+            controller.on_sample(&ack, &rate(2_000_000));
+            controller.on_ack(&ack);
+        }
+    }
+
+    /// A drain is under way when the application pauses: what it has to say afterwards is of a path
+    /// as it was before.
+    #[test]
+    fn a_window_does_not_come_back_after_a_pause() {
+        for algorithm in [Algorithm::Cubic, Algorithm::NewReno] {
+            let window = |pause: bool| {
+                let mut controller = algorithm.start(init(10_000));
+                let mut snd_una = 0;
+                (0..2).for_each(|_| round(&mut *controller, &mut snd_una, 48));
+                while controller.ssthresh() == u64::MAX {
+                    round(&mut *controller, &mut snd_una, 80);
+                }
+                let before = controller.cwnd();
+                round(&mut *controller, &mut snd_una, 80);
+                assert!(controller.cwnd() < before, "{algorithm}: drained");
+                if pause {
+                    controller.on_idle(10_000);
+                }
+                (0..3).for_each(|_| round(&mut *controller, &mut snd_una, 80));
+                (controller.cwnd(), before)
+            };
+            let (after, before) = window(false);
+            assert!(after >= before, "{algorithm}: others have the queue");
+            let (after, before) = window(true);
+            assert!(after < before * 9 / 10, "{algorithm}: {after} {before}");
+        }
     }
 }
