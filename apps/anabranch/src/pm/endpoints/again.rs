@@ -1,7 +1,7 @@
 //! When an endpoint is added again. The kernel opens a subflow from an endpoint once, when the
 //! endpoint is added or the connection made; a connection that loses it stays without. Only all
-//! connections together can be given another, and what the others have ends meanwhile: so a subflow
-//! that lived is worth it only where no connection has one.
+//! connections together can be given another, and what the others have ends meanwhile: nobody's
+//! trouble may be everybody's.
 //!
 //! What fails a join most is our own REMOVE_ADDR: it goes over another path than the join that follows,
 //! and a peer that hears of it after the join closes the new subflow with the old (RFC 8684 §3.4.2
@@ -42,6 +42,15 @@ pub(super) struct Ended {
     pub(super) tokens: BTreeSet<u32>,
     /// One of them was a join that failed: those of other connections are as young.
     pub(super) young: bool,
+}
+
+impl Ended {
+    /// Whether `lacking` connections, that have no subflow from the address any more, are worth ending
+    /// those of `having` others for a moment: joins that failed, to as many at least; a subflow that
+    /// had lived, if there are none.
+    pub(super) fn is_worth_it(&self, lacking: usize, having: usize) -> bool {
+        lacking > 0 && (having == 0 || self.young && lacking >= having)
+    }
 }
 
 /// Of all addresses.
@@ -173,6 +182,19 @@ mod tests {
         assert!(again.ended(ADDRESS, 1, start + YOUNG));
         let due = again.due(start + YOUNG + LOOK);
         assert!(!due[0].1.young);
+    }
+
+    #[test]
+    fn one_that_lacks_a_subflow_does_not_end_those_of_many() {
+        let ended = |young| Ended {
+            young,
+            ..Ended::default()
+        };
+        assert!(ended(true).is_worth_it(1, 1));
+        assert!(!ended(true).is_worth_it(1, 2));
+        assert!(!ended(true).is_worth_it(0, 0), "all have ended");
+        assert!(ended(false).is_worth_it(1, 0));
+        assert!(!ended(false).is_worth_it(9, 1));
     }
 
     #[test]

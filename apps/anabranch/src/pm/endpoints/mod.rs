@@ -144,8 +144,12 @@ impl Endpoints {
     /// One line.
     pub(super) fn on_deadline(&mut self, account: &mut Account) -> Result<(), String> {
         for (address, ended) in self.again.due(Instant::now()) {
-            let (lacking, having) = count(address, &ended.tokens)?;
-            if lacking > 0 && (ended.young || having == 0) {
+            // Without an answer nothing is changed: whoever has a subflow keeps it.
+            let (lacking, having) = count(address, &ended.tokens).unwrap_or_else(|error| {
+                tracing::warn!("endpoint {address}: {error}");
+                (0, 0)
+            });
+            if ended.is_worth_it(lacking, having) {
                 tracing::info!(
                     "endpoint {address}: connections have lost their subflow from it \
                      ({lacking}): added again"
@@ -252,10 +256,8 @@ impl Endpoints {
 
 /// How many of these connections are still there and have no subflow from an address; and how many
 /// subflows there are from it. Those that the peer made are its own to mend.
-fn count(address: IpAddr, tokens: &BTreeSet<u32>) -> Result<(usize, usize), String> {
-    let failed = |error: anabranch_kernel::Error| error.to_string();
-    let connections = sockets::connections().map_err(failed)?;
-    let subflows = sockets::subflows().map_err(failed)?;
+fn count(address: IpAddr, tokens: &BTreeSet<u32>) -> anabranch_kernel::Result<(usize, usize)> {
+    let (connections, subflows) = (sockets::connections()?, sockets::subflows()?);
     let here = subflows.iter().filter(|it| it.local.ip() == address);
     let having: Vec<u32> = here.map(|it| it.token).collect();
     let is_own = |token: &u32| subflows.iter().any(|it| it.token == *token && !it.passive);
