@@ -54,6 +54,24 @@ fn the_kernels_own_endpoints_follow_addresses() {
     assert_eq!(after, before);
 }
 
+/// A connection from both addresses has its subflows again after some `trouble`, and carries bytes;
+/// what was said meanwhile.
+fn kept_through(trouble: impl FnOnce(&World, &[IpAddr; 2])) -> String {
+    let world = World::new(2);
+    let mut pm = world.manage(&["--mode", "kernel", "--policy", "one-each"]);
+    let connection = world.connect();
+    let both = [world.v4(0), world.v4(1)];
+    world.await_subflows("a second subflow", &both);
+    trouble(&world, &both);
+    world.await_subflows("both again", &both);
+    connection.carry();
+    world.await_subflows("and they stay", &both);
+    pm.terminate().unwrap();
+    assert!(pm.wait(PATIENCE).unwrap().success());
+    assert_eq!(world.endpoints(), []);
+    pm.log()
+}
+
 /// The peer closes a subflow that has just joined, as one does that hears late of the address having
 /// gone: the kernel would never open another.
 #[test]
@@ -61,21 +79,12 @@ fn a_subflow_that_the_peer_closes_as_soon_as_it_has_joined_is_opened_again() {
     if !require::lab() {
         return;
     }
-    let world = World::new(2);
-    let mut pm = world.manage(&["--mode", "kernel", "--policy", "one-each"]);
-    let connection = world.connect();
-    let both = [world.v4(0), world.v4(1)];
-    world.await_subflows("a second subflow", &both);
-    let close = format!("-K dst {}", world.v4(1));
-    world.topology.server.run(|| tool("ss", &close)).unwrap();
-    world.await_subflows("no second subflow", &both[..1]);
-    world.await_subflows("it is back", &both);
-    connection.carry();
-    let log = pm.log();
+    let log = kept_through(|world, both| {
+        let close = format!("-K dst {}", world.v4(1));
+        world.topology.server.run(|| tool("ss", &close)).unwrap();
+        world.await_subflows("no second subflow", &both[..1]);
+    });
     assert!(log.contains("have lost their subflow"), "{log}");
-    pm.terminate().unwrap();
-    assert!(pm.wait(PATIENCE).unwrap().success());
-    assert_eq!(world.endpoints(), []);
 }
 
 /// It goes and comes faster than a REMOVE_ADDR may travel: the endpoint stays away a moment.
@@ -84,21 +93,12 @@ fn an_address_that_comes_and_goes_has_its_subflow_again() {
     if !require::lab() {
         return;
     }
-    let world = World::new(2);
-    let mut pm = world.manage(&["--mode", "kernel", "--policy", "one-each"]);
-    let connection = world.connect();
-    let both = [world.v4(0), world.v4(1)];
-    world.await_subflows("a second subflow", &both);
-    for _ in 0..5 {
-        world.topology.set_link(Side::Client, 1, false).unwrap();
-        world.topology.set_link(Side::Client, 1, true).unwrap();
-    }
-    world.await_subflows("the subflow again", &both);
-    connection.carry();
-    world.await_subflows("and it stays", &both);
-    pm.terminate().unwrap();
-    assert!(pm.wait(PATIENCE).unwrap().success());
-    assert_eq!(world.endpoints(), []);
+    kept_through(|world, _| {
+        for _ in 0..5 {
+            world.topology.set_link(Side::Client, 1, false).unwrap();
+            world.topology.set_link(Side::Client, 1, true).unwrap();
+        }
+    });
 }
 
 #[test]
