@@ -128,7 +128,7 @@ impl State {
         });
         match &mut self.engine {
             Engine::Kernel(endpoints) => {
-                endpoints.on_event(&event, &self.account);
+                endpoints.on_event(&event);
                 Ok(())
             }
             Engine::Userspace(connections) => connections.on_event(event),

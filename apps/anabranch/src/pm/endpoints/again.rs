@@ -90,10 +90,10 @@ impl Again {
 
     /// A connection's subflow from it has ended. Whether that will be looked at.
     pub(super) fn ended(&mut self, address: IpAddr, token: u32, now: Instant) -> bool {
-        let Some((known, added)) = self.0.get_mut(&address).and_then(|it| {
-            let added = it.added?;
-            Some((it, added))
-        }) else {
+        let Some(known) = self.0.get_mut(&address) else {
+            return false;
+        };
+        let Some(added) = known.added else {
             return false;
         };
         if now >= added + PROVEN {
@@ -106,6 +106,16 @@ impl Again {
         known.ended.young |= now < added + YOUNG;
         known.look.get_or_insert(now + LOOK * (1 << known.times));
         true
+    }
+
+    /// A connection is no more: its subflows ended with it, and nobody lacks them.
+    pub(super) fn closed(&mut self, token: u32) {
+        for known in self.0.values_mut() {
+            if known.ended.tokens.remove(&token) && known.ended.tokens.is_empty() {
+                known.ended = Ended::default();
+                known.look = None;
+            }
+        }
     }
 
     /// The addresses that are to be looked at, each with what has ended.
@@ -172,6 +182,19 @@ mod tests {
             young: true,
         };
         assert_eq!(again.due(start + LOOK), [(ADDRESS, both)]);
+        assert_eq!(again.deadline(), None);
+    }
+
+    /// So that a host whose connections come and go does not ask for all of them again and again.
+    #[test]
+    fn a_connection_that_ended_with_its_subflow_is_not_looked_at() {
+        let (mut again, start) = (Again::default(), Instant::now());
+        again.added(ADDRESS, start);
+        again.ended(ADDRESS, 1, start);
+        again.ended(ADDRESS, 2, start);
+        again.closed(1);
+        assert_eq!(again.deadline(), Some(start + LOOK));
+        again.closed(2);
         assert_eq!(again.deadline(), None);
     }
 

@@ -8,9 +8,7 @@ use std::net::IpAddr;
 use std::time::Instant;
 
 use again::Again;
-use anabranch_kernel::mptcp::{
-    Endpoint, Event, Flags, Limits, PathManager, SubflowEvent, link_index, sockets,
-};
+use anabranch_kernel::mptcp::{Endpoint, Event, Flags, Limits, PathManager, link_index, sockets};
 use anabranch_paths::{Host, Loss, NotExpressible, Plan, Policy};
 
 use super::account::{Account, Owned, is_owned};
@@ -119,17 +117,14 @@ impl Endpoints {
     }
 
     /// The kernel told something: a subflow from an endpoint may have ended that should not.
-    pub(super) fn on_event(&mut self, event: &Event, account: &Account) {
-        let Event::SubflowClosed(subflow) = event else {
-            return;
-        };
-        let SubflowEvent { token, local, .. } = *subflow;
-        let is_ours = account
-            .endpoints()
-            .iter()
-            .any(|it| it.address == local.ip());
-        if is_ours && loss(subflow) == Loss::Passing {
-            self.again.ended(local.ip(), token, Instant::now());
+    pub(super) fn on_event(&mut self, event: &Event) {
+        match event {
+            Event::SubflowClosed(subflow) if loss(subflow) == Loss::Passing => {
+                let (address, now) = (subflow.local.ip(), Instant::now());
+                self.again.ended(address, subflow.token, now);
+            }
+            Event::Closed { token } => self.again.closed(*token),
+            _ => {}
         }
     }
 
