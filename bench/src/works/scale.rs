@@ -47,7 +47,7 @@ pub(crate) const MEMORY: Work = Work {
         decimals: 0,
         cpu: None,
     },
-    goals: &[Goal::at_most("anabranch", 4096.0)],
+    goals: &[Goal::at_most("anabranch", 2048.0)],
     cells: memory,
 };
 
